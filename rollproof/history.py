@@ -1,0 +1,103 @@
+"""The history of a run: append-only JSON lines that every verdict and report is drawn from.
+
+One object a line. Every record has `t` (seconds since the stage started, float), `at` (UTC, ISO 8601 with
+microseconds and "Z") and `kind`. The fields by kind, `?` marks an optional one:
+
+    setting        name, value, source?          one per knob, at the start of a rehearsal; `source` says where from
+    service_event  message                       in ECS's own words
+    deployment     id, status, rollout_state, desired, running, pending, failed_tasks, task_definition, reason?
+    task           task_id, known, desired, deployment, stop_code?, stopped_reason?, exit_code?, address?, target_id?, signal?
+                   a record at each change; `signal` ("SIGTERM", "SIGKILL") on the record of a signal sent
+    target         target_id, task_id, state, reason?, previous?
+                   `draining_until` (t) on state draining; `cut` (connections) when the delay ended
+    node           node, target_id, state        one ALB node learned of it (drain propagation, health)
+    request        the fields of core.access_log.AccessLogEntry
+    call           session, call_number, tool, http_status?, rpc_error? {code, message}, task_id?, latency_s, state_size?,
+                   state?, expected?, ok, error?, signature?, started_t, era, new_session? (re-initialised), key?, replayed?
+    session        session, event (opened|closed|reinitialised|stream_opened|stream_ended), task_id?, reason?, mcp_session_id_by? ("client"|"server")
+    cookie         session, event: "session_cookie_changed", cookie_name, old_digest, new_digest, task_id?, previous_task_id?
+                   digests only: a cookie's value is never written down
+    fault          name, target?                 what the rehearsal did on purpose (crash, stop-task, ...)
+    mark           name                          the play's own beats: "warmed-up", "deployment-triggered", "steady", "probe-ended"
+    log            task_id, line                 the task's own log
+    alarm          name, state
+    orchestrator   event (started|adopted|stopped), detail?
+
+`session` and `call` keep the record fields of the published experiment's client (call_number, tool,
+http_status, task_id, state, session_cookie_changed).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+Record = dict[str, Any]
+
+
+class Recorder(Protocol):
+    """Where records go. Adds `t` and `at` itself unless given."""
+
+    def record(self, kind: str, /, **fields: Any) -> None: ...
+
+
+class HistoryFile:
+    """Appends to `path`; every line is flushed, so a killed run keeps what it saw.
+
+    `clock` gives seconds since the stage's start; `started_at` is that start as a UNIX time.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", buffering=1, encoding="utf-8")
+        self._clock = clock
+
+    def record(self, kind: str, /, **fields: Any) -> None:
+        t = fields.pop("t", None)
+        t = self._clock.now() if t is None else t
+        line = {"t": round(t, 6), "at": utc(self._clock.started_at + t), "kind": kind, **fields}
+        self._file.write(json.dumps(line, separators=(",", ":"), default=str) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Clock(Protocol):
+    """Seconds since the stage started, and when that was (UNIX time)."""
+
+    @property
+    def started_at(self) -> float: ...
+
+    def now(self) -> float: ...
+
+
+class HistoryList:
+    """Keeps records in memory; for tests and for the in-process stage."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.records: list[Record] = []
+        self._clock = clock
+
+    def record(self, kind: str, /, **fields: Any) -> None:
+        t = fields.pop("t", None)
+        t = self._clock.now() if t is None else t
+        self.records.append({"t": t, "at": utc(self._clock.started_at + t), "kind": kind, **fields})
+
+
+def utc(unix_time: float) -> str:
+    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def read_history(path: Path) -> Iterator[Record]:
+    """Records in file order. A torn last line (a killed writer) is skipped; anything else malformed raises ValueError."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not a JSON record: {error}") from error

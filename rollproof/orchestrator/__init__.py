@@ -1,0 +1,1 @@
+"""The shell around the core: one writer that decides, and the adapters that act."""
