@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rollproof.core.settings import ServiceSettings, TaskDefinition
+from rollproof.core.settings import TaskDefinition
 
 # --- from a runtime ---------------------------------------------------------------------------
 
@@ -75,12 +75,6 @@ class HealthCheckAnswered:
 
 
 @dataclass(frozen=True)
-class ServiceCreateRequested:
-    service: ServiceSettings
-    task_definition: TaskDefinition
-
-
-@dataclass(frozen=True)
 class ServiceUpdateRequested:
     """UpdateService. None leaves a setting as it is. API-ECS UpdateServiceRequest."""
 
@@ -100,12 +94,8 @@ class TaskStopRequested:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class ServiceDeleteRequested:
-    """DeleteService with force: desired count 0, service DRAINING until its tasks are gone."""
-
-
 ContainerEvent = (
     ContainerStarted | ContainerStartFailed | ContainerExited | ContainerHealthChanged | TaskProtectionChanged
 )
-RequestedEvent = ServiceCreateRequested | ServiceUpdateRequested | TaskStopRequested | ServiceDeleteRequested
+RequestedEvent = ServiceUpdateRequested | TaskStopRequested
+Event = ContainerEvent | HealthCheckAnswered | RequestedEvent

@@ -1,0 +1,45 @@
+"""History -> findings -> verdict: pure functions over the records of a run. No clock, no I/O, no chance."""
+
+from rollproof.verdict.judge import judge
+from rollproof.verdict.model import (
+    Check,
+    Cliff,
+    CliffEvent,
+    Evidence,
+    FailedCall,
+    Finding,
+    Knob,
+    Line,
+    Move,
+    Outcome,
+    Replay,
+    SessionOutcome,
+    SessionVerdict,
+    Step,
+    StepStatus,
+    Verdict,
+)
+from rollproof.verdict.timeline import ReferenceStep, compare_timeline, reference_steps
+
+__all__ = [
+    "Check",
+    "Cliff",
+    "CliffEvent",
+    "Evidence",
+    "FailedCall",
+    "Finding",
+    "Knob",
+    "Line",
+    "Move",
+    "Outcome",
+    "ReferenceStep",
+    "Replay",
+    "SessionOutcome",
+    "SessionVerdict",
+    "Step",
+    "StepStatus",
+    "Verdict",
+    "compare_timeline",
+    "judge",
+    "reference_steps",
+]

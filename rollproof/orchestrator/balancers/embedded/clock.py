@@ -1,0 +1,54 @@
+"""The data plane's time: one monotonic clock, and the texts that headers and log lines need of it, made once a second."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+
+from rollproof.core.stickiness import EXPIRES_AFTER_S
+
+
+class PlaneClock:
+    """`now` is monotonic seconds; UNIX time is that plus an offset, looked up again at every `refresh`."""
+
+    now = staticmethod(time.perf_counter)
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+        self._second = -1
+        self._iso = ""
+        self._date = b""
+        self._expires = b""
+        self.refresh()
+
+    def refresh(self) -> None:
+        self._offset = time.time() - time.perf_counter()
+
+    def unix(self, now: float) -> float:
+        return now + self._offset
+
+    def iso(self, now: float) -> str:
+        """UTC with microseconds, as the access log has it."""
+        at = now + self._offset
+        second = int(at)
+        if second == self._second:
+            return "%s.%06dZ" % (self._iso, (at - second) * 1e6)
+        return "%s.%06dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)), (at - second) * 1e6)
+
+    def date(self, now: float) -> bytes:
+        """The HTTP date of `now`."""
+        self._render(now)
+        return self._date
+
+    def expires(self, now: float) -> bytes:
+        """The HTTP date seven days behind `now`."""
+        self._render(now)
+        return self._expires
+
+    def _render(self, now: float) -> None:
+        second = int(now + self._offset)
+        if second != self._second:
+            self._second = second
+            self._iso = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._date = formatdate(second, usegmt=True).encode()
+            self._expires = formatdate(second + EXPIRES_AFTER_S, usegmt=True).encode()

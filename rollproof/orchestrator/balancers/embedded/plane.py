@@ -1,0 +1,164 @@
+"""The data plane: the current table, its nodes, and what every connection asks of them.
+
+Decides nothing by itself: who may be chosen, how long a delay lasts and what a node knows comes with the table. One event
+loop, one thread: a table takes effect between two callbacks, so no request ever sees half of one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rollproof.core.access_log import load_balancer_resource
+from rollproof.core.errors import Permanent
+from rollproof.core.routing import choose, node_view, stuck_target
+from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
+from rollproof.core.stickiness import target_key
+from rollproof.orchestrator.balancers.embedded.clock import PlaneClock
+from rollproof.orchestrator.balancers.embedded.cookies import Seal, cookies_for
+from rollproof.orchestrator.balancers.embedded.counters import TargetStats, total
+from rollproof.orchestrator.balancers.embedded.forwarding import ForwardingRules
+from rollproof.orchestrator.balancers.embedded.log_writer import LogWriter
+from rollproof.orchestrator.balancers.embedded.node import Node
+
+if TYPE_CHECKING:
+    from rollproof.orchestrator.balancers.embedded.client_side import ClientConnection
+
+EMPTY_TABLE = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
+"""Before the first table: every request is answered with 503."""
+
+CUT_REASON = "DeregistrationDelayElapsed"
+
+
+class Route(NamedTuple):
+    """Where a request goes, and whether a cookie said so."""
+
+    target: RoutableTarget
+    had_claim: bool
+
+
+class DataPlane:
+    """Shared by all connections of one balancer."""
+
+    def __init__(self, log: LogWriter, seal: Seal, *, draw: Callable[[], float] = random.random) -> None:
+        self.log = log
+        self.clock = PlaneClock()
+        self.clients: set[ClientConnection] = set()
+        self.targets: dict[str, TargetStats] = {}
+        self.is_stopping = False
+        self.listen_port = 0
+        self._seal = seal
+        self._draw = draw
+        self._accepted = 0
+        self._nodes: dict[str, Node] = {}
+        self._keys: dict[str, bytes] = {}
+        self._take(EMPTY_TABLE)
+
+    # --- the table ----------------------------------------------------------------------------
+
+    def publish(self, table: RoutingTable) -> None:
+        """Obey `table` from now on. The same generation again changes nothing; raises Permanent for an older one."""
+        if table.generation < self.table.generation:
+            raise Permanent(
+                f"routing table of generation {table.generation} refused: {self.table.generation} is in force",
+                hint="publish with a higher generation",
+            )
+        if table.generation > self.table.generation:
+            self._take(table)
+
+    def _take(self, table: RoutingTable) -> None:
+        now = self.clock.now()
+        self.table = table
+        self.settings = table.load_balancer
+        self.rules = ForwardingRules(table.load_balancer)
+        self.cookies = cookies_for(
+            table.stickiness, self._seal, table.target_group_arn, is_secure=self.rules.is_secure
+        )
+        self.elb = load_balancer_resource(table.load_balancer.name)
+        self._keys = {t.id: target_key(t.id) for n in table.nodes for t in n.targets}
+        self.nodes: list[Node] = []
+        for row in table.nodes:
+            view, node = node_view(table, row), self._nodes.get(row.id)
+            if node is None:
+                node = self._nodes[row.id] = Node(row.id, view, now)
+            node.update(view, row.targets, now)
+            self.nodes.append(node)
+        for node in self._nodes.values():
+            if node not in self.nodes:
+                node.update(node_view(table, NodeTable(node.id)), (), now)
+
+    # --- what connections ask -----------------------------------------------------------------
+
+    def next_node_index(self) -> int:
+        """Client connections go round the nodes, as clients of a DNS name with several addresses do."""
+        self._accepted += 1
+        return self._accepted - 1
+
+    def node_at(self, index: int) -> Node:
+        return self.nodes[index % len(self.nodes)]
+
+    def route(self, node: Node, cookie: bytes | None, now: float) -> Route | None:
+        """The target of one request; None where there is none (503)."""
+        view = node.view
+        claim = self.cookies.read(cookie)
+        had_claim = claim is not None and claim.valid_until > self.clock.unix(now)
+        target = stuck_target(view, claim.key) if claim is not None and had_claim else None
+        if target is None:
+            if self.table.stickiness.enabled:
+                node.stats.non_sticky += 1
+            target = choose(
+                view,
+                turn=node.turn,
+                outstanding=node.outstanding,
+                draw=self._draw(),
+                elapsed_s=now - node.published_at,
+            )
+            node.turn += 1
+        return None if target is None else Route(target, had_claim)
+
+    def key_of(self, target_id: str) -> bytes:
+        return self._keys.get(target_id) or target_key(target_id)
+
+    def stats_of(self, target_id: str) -> TargetStats:
+        return self.targets.setdefault(target_id, TargetStats())
+
+    # --- control ------------------------------------------------------------------------------
+
+    def cut(self, target_id: str) -> int:
+        """End every request in flight on the target: 502 where no response has begun, else a closed connection."""
+        cut = 0
+        for node in self._nodes.values():
+            for pool in node.all_pools():
+                if pool.target_id == target_id:
+                    pool.close_idle()
+                    for exchange in list(pool.busy):
+                        exchange.fail(502, CUT_REASON)
+                        cut += 1
+        return cut
+
+    def counters(self) -> dict[str, Any]:
+        nodes = {node.id: node.stats.to_json() for node in self._nodes.values()}
+        return {
+            "generation": self.table.generation,
+            "targets": {target_id: stats.to_json() for target_id, stats in self.targets.items()},
+            "totals": total(list(nodes.values())),
+            "nodes": nodes,
+        }
+
+    def sweep(self) -> None:
+        """Apply the timeouts: called about once a second, instead of a timer a request."""
+        self.clock.refresh()
+        now = self.clock.now()
+        for client in list(self.clients):
+            client.sweep(now)
+        oldest = now - self.settings.idle_timeout_s
+        for node in self._nodes.values():
+            for pool in node.all_pools():
+                for link in [link for link in pool.idle if link.active_at < oldest]:
+                    link.close()
+
+    @property
+    def sweep_interval_s(self) -> float:
+        shortest = min(self.settings.idle_timeout_s, self.settings.client_keep_alive_s)
+        return min(1.0, max(0.02, shortest / 8))

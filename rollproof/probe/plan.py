@@ -1,0 +1,146 @@
+"""What a session does: an operation of steps, chosen once from the tools that the server has. Pure.
+
+The sample plan needs `set_session_value` and `get_session_state`: operation N writes seq_N and reads everything
+back. A server without them gets the ping plan: it is asked for its tools, and a tool of the user's choice is called,
+which shows at least whether the session is still known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rollproof.core.errors import UsageError
+from rollproof.probe.checker import KEY_PREFIX
+from rollproof.probe.options import Increments, ProbeOptions
+
+WRITE, READ, INCREMENT, SLOW, PING = "set_session_value", "get_session_state", "increment", "slow", "ping"
+
+
+@dataclass(frozen=True)
+class Write:
+    tool: str
+    arguments: Mapping[str, Any]
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Read:
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Increment:
+    """`key` names this increment; `repeatable` where the server knows it too."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    key: str
+    repeatable: bool
+
+
+@dataclass(frozen=True)
+class CallTool:
+    tool: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ListTools:
+    tool: str = "tools/list"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+Step = Write | Read | Increment | CallTool | ListTools
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`name` is "sample" or "ping"; `missing` are the tools that were asked for and are not there."""
+
+    name: str
+    options: ProbeOptions
+    tools: Mapping[str, Mapping[str, Any]]  # name -> properties of its input schema
+    missing: tuple[str, ...] = ()
+
+    def steps(self, session: str, number: int) -> Sequence[Step]:
+        """Operation `number` of `session`, counted from 1."""
+        if self.name == "ping":
+            return self._ping_steps()
+        steps: list[Step] = [self._write(session, number)]
+        if self.options.increments is not Increments.NONE and INCREMENT in self.tools:
+            steps.append(self._increment(session, number))
+        return [*steps, self.last_read()]
+
+    def last_read(self) -> Step:
+        """What a session asks once more at its end."""
+        return Read(READ, {}) if self.name == "sample" else self._ping_steps()[-1]
+
+    def slow_step(self) -> CallTool | None:
+        """The call that a slow session keeps in flight; None without such a tool."""
+        if SLOW not in self.tools:
+            return None
+        numbers = _of_type(self.tools[SLOW], "number", "integer")
+        names = ["seconds"] if "seconds" in self.tools[SLOW] else numbers
+        return CallTool(SLOW, {names[0]: _number(self.options.slow_s)} if names else {})
+
+    def _ping_steps(self) -> Sequence[Step]:
+        if self.options.tool:
+            return [ListTools(), CallTool(self.options.tool, self.options.arguments)]
+        return [ListTools(), CallTool(PING, {})] if PING in self.tools else [ListTools()]
+
+    def _write(self, session: str, number: int) -> Write:
+        key, value = f"{KEY_PREFIX}{number}", f"call_{number}/{session}"
+        names = ["key", "value"]
+        if not set(names) <= set(self.tools[WRITE]):
+            names = _of_type(self.tools[WRITE], "string")[:2]
+        return Write(WRITE, dict(zip(names, (key, value), strict=False)), key, value)
+
+    def _increment(self, session: str, number: int) -> Increment:
+        key = f"{session}-{number}"
+        keyed = self.options.increments is Increments.KEYED and "idempotency_key" in self.tools[INCREMENT]
+        return Increment(INCREMENT, {"idempotency_key": key} if keyed else {}, key, keyed)
+
+
+def choose_plan(options: ProbeOptions, listed: Sequence[Mapping[str, Any]]) -> Plan:
+    """Raises UsageError if the tool that the user named is not there, naming those that are."""
+    tools = {str(tool.get("name")): _properties(tool) for tool in listed}
+    if options.tool and options.tool not in tools:
+        raise UsageError(
+            f"the server has no tool {options.tool!r}", hint=f"it has: {', '.join(sorted(tools)) or 'none'}"
+        )
+    if PING in tools and _requires_arguments(listed, PING):
+        del tools[PING]
+    is_sample = not options.tool and {WRITE, READ} <= tools.keys()
+    wanted = [] if options.tool else [WRITE, READ]
+    if options.increments is not Increments.NONE:
+        wanted.append(INCREMENT)
+    if options.slow_every:
+        wanted.append(SLOW)
+    missing = [name for name in wanted if name not in tools]
+    if options.increments is Increments.KEYED and "idempotency_key" not in tools.get(INCREMENT, {"idempotency_key": 0}):
+        missing.append(f"{INCREMENT}(idempotency_key)")
+    return Plan("sample" if is_sample else "ping", options, tools, tuple(missing))
+
+
+def _properties(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    schema = tool.get("inputSchema")
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    return properties if isinstance(properties, Mapping) else {}
+
+
+def _requires_arguments(listed: Sequence[Mapping[str, Any]], name: str) -> bool:
+    schemas = [tool.get("inputSchema") for tool in listed if tool.get("name") == name]
+    return any(isinstance(schema, Mapping) and bool(schema.get("required")) for schema in schemas)
+
+
+def _of_type(properties: Mapping[str, Any], *types: str) -> list[str]:
+    return [name for name, schema in properties.items() if isinstance(schema, Mapping) and schema.get("type") in types]
+
+
+def _number(seconds: float) -> int | float:
+    """Whole seconds as an integer: the tool may take nothing else."""
+    return int(seconds) if seconds == int(seconds) else seconds

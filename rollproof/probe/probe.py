@@ -1,0 +1,145 @@
+"""The probe: many MCP sessions at once that call through a rollout and write down every answer.
+
+    probe = Probe(options, recorder, clock, random=Random(seed))
+    run = asyncio.create_task(probe.run(stop))
+    await probe.warmed_up(within_s=60)   # every session has written and read once
+    ...                                  # the rollout
+    stop.set()
+    await run
+
+One event loop, one task a session (one more for an open stream, one for slow calls); each session has its own
+connections and its own cookie jar. Cancelling `run` closes every connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import fields
+from enum import Enum
+from random import Random
+from uuid import uuid4
+
+from rollproof.core.errors import Temporary
+from rollproof.history import Clock, Recorder
+from rollproof.probe.client import McpClient
+from rollproof.probe.cookies import CookieJar
+from rollproof.probe.discovery import Discovery, discover
+from rollproof.probe.options import CookieMode, ProbeOptions
+from rollproof.probe.records import Progress, SessionLog
+from rollproof.probe.session import Pace, ProbeSession
+from rollproof.probe.wire import TransportFactory, Wire, http_transports
+
+_UNRECORDED = frozenset({"headers", "arguments"})  # may hold secrets
+
+
+class Probe:
+    """`random` gives the sessions their phases. `transports` replaces the network, `new_id` the ids that clients
+    make; both default to the real thing. Ids are not drawn from `random`: a second run with the same seed against a
+    store that remembers must not meet the state of the first.
+    """
+
+    def __init__(
+        self,
+        options: ProbeOptions,
+        recorder: Recorder,
+        clock: Clock,
+        *,
+        random: Random | None = None,
+        transports: TransportFactory | None = None,
+        new_id: Callable[[], str] = lambda: f"client-{uuid4()}",
+    ) -> None:
+        options.validate()
+        self.options = options
+        self.progress = Progress(sessions=options.sessions)
+        self._recorder = recorder
+        self._clock = clock
+        self._random = random or Random(0)
+        self._transports = transports or http_transports(options)
+        self._new_id = new_id
+        self._settled = asyncio.Event()  # warmed up, or ended
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`, or until every session has made its calls. Raises Temporary or Permanent if the endpoint
+        does not answer at all, UsageError if the plan asks for what the server lacks; nothing is left running."""
+        try:
+            found = await self._discover(stop)
+            if found is None:
+                return
+            self._record_settings(found)
+            async with asyncio.TaskGroup() as group:
+                for index in range(self.options.sessions):
+                    group.create_task(self._session(index, found).run(stop))
+            self._recorder.record("mark", name="probe-ended")
+        finally:
+            self._settled.set()
+
+    async def warmed_up(self, within_s: float | None = None) -> None:
+        """Wait until every session has done its first operation without a fault. Raises Temporary if the time is
+        over or the probe has ended before that."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._settled.wait()
+        except TimeoutError:
+            pass
+        progress = self.progress
+        if progress.warmed_up < progress.sessions:
+            last = f"; the last failure was {progress.last_failure}" if progress.last_failure else ""
+            why = "before the probe ended" if self._settled.is_set() else f"within {within_s:g} s"
+            raise Temporary(
+                f"{progress.warmed_up} of {progress.sessions} sessions have done a whole operation {why}{last}",
+                hint="does the server work before anything is replaced? Try it with one session",
+            )
+
+    async def _discover(self, stop: asyncio.Event) -> Discovery | None:
+        """None if told to stop meanwhile."""
+        client = McpClient(self.options, self._wire(CookieMode.FULL), self._new_id())
+        search = asyncio.create_task(discover(self.options, client))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((search, stopped), return_when=asyncio.FIRST_COMPLETED)
+            return search.result() if search.done() else None
+        finally:
+            search.cancel()
+            stopped.cancel()
+            await asyncio.gather(search, stopped, return_exceptions=True)
+
+    def _wire(self, cookies: CookieMode) -> Wire:
+        return Wire(self.options, self._transports(), CookieJar(self.options.endpoint, cookies), self._clock)
+
+    def _session(self, index: int, found: Discovery) -> ProbeSession:
+        options = self.options
+        name = f"s{index + 1:0{len(str(options.sessions))}d}"
+        phase_s = self._random.uniform(0, options.delay_s) if options.sessions > 1 else 0.0
+        first_pause_s = options.ramp_up_s * index / options.sessions + phase_s
+        is_slow = bool(options.slow_every) and index % options.slow_every == 0
+        return ProbeSession(
+            name,
+            options,
+            found.plan,
+            Pace(first_pause_s, is_slow),
+            client=McpClient(options, self._wire(options.cookies), self._new_id()),
+            log=SessionLog(name, options.era.value, self._recorder, self.progress),
+            on_warm=self._note_warm,
+        )
+
+    def _note_warm(self) -> None:
+        self.progress.warmed_up += 1
+        if self.progress.warmed_up == self.progress.sessions:
+            self._recorder.record("mark", name="warmed-up")
+            self._settled.set()
+
+    def _record_settings(self, found: Discovery) -> None:
+        for option in fields(self.options):
+            value = getattr(self.options, option.name)
+            if option.name not in _UNRECORDED:
+                value = value.value if isinstance(value, Enum) else value
+                self._recorder.record("setting", name=f"probe.{option.name}", value=value, source="probe")
+        facts = {
+            "plan": found.plan.name,
+            "missing_tools": list(found.plan.missing),
+            "server_name": found.server_name,
+            "session_ids_by": found.session_ids_by,
+        }
+        for name, value in facts.items():
+            self._recorder.record("setting", name=f"probe.{name}", value=value, source="the server")

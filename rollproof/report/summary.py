@@ -1,0 +1,43 @@
+"""`summary.json` and `--json`: the same facts as the terminal's, for programs.
+
+The top level also carries the counts of the published experiment's summary under its own names
+(http_status_counts, unique_task_ids, ..., session_complete), for the run; each session carries its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rollproof.verdict import SessionOutcome, SessionVerdict, Verdict
+
+
+def summary_json(verdict: Verdict) -> dict[str, Any]:
+    """A JSON-ready dict; key order is the order of the terminal report."""
+    return {
+        "verdict": verdict.outcome.value,
+        "exit_code": verdict.exit_code,
+        "why": verdict.why,
+        "reasons": list(verdict.reasons),
+        "disruption": verdict.disruption,
+        "speed": verdict.speed,
+        "replaced_tasks": list(verdict.replaced_tasks),
+        "session_counts": {outcome.value: len(verdict.of(outcome)) for outcome in SessionOutcome},
+        **verdict.summary,
+        "around_break": [asdict(line) for line in verdict.around_break],
+        "timeline": [asdict(step) for step in verdict.steps],
+        "cliffs": [asdict(cliff) for cliff in verdict.cliffs],
+        "sessions": [_session(session) for session in verdict.sessions],
+        "checks": [asdict(check) for check in verdict.checks],
+        "findings": [asdict(finding) for finding in verdict.findings],
+        "settings": dict(verdict.settings),
+        "what_ifs": [asdict(knob) for knob in verdict.what_ifs],
+        "behaviours": [asdict(knob) for knob in verdict.behaviours],
+        "replay": asdict(verdict.replay),
+    }
+
+
+def _session(session: SessionVerdict) -> dict[str, Any]:
+    facts = asdict(session)
+    counts = facts.pop("summary")
+    return {**facts, **counts}

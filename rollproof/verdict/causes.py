@@ -1,0 +1,104 @@
+"""Why a session moved or failed: which transition of which target it followed.
+
+Only what precedes can be a cause. For a planned stop it is the beginning of the draining, since that is what
+takes the target out of the choice; it is the end of the deregistration delay for a call that was still in
+flight then, or where `sticky_overrides_drain` kept the session on its target. A crash comes first in its
+own life, so the latest transition before the failure is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rollproof.verdict.records import Call, History
+from rollproof.verdict.rollout import SAME_MOMENT_S, Rollout, TaskLife
+from rollproof.verdict.words import at, later, short
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A change of a target or its task that can take a session's task away. `words` complete "target X ..."."""
+
+    t: float
+    words: str
+
+
+def cause_of(call: Call, signature: str, served_by: str, rollout: Rollout) -> str:
+    """One sentence for a failed call of a session last served by the task `served_by` ("" if never named)."""
+    what = f"call {call.number} {call.tool}" if call.number is not None else f"a {call.tool} call"
+    if call.task_id and served_by and call.task_id != served_by:
+        what += f", now on task {short(call.task_id)},"
+    life = rollout.life(served_by)
+    inferred = ""
+    if life is None and not served_by:
+        life = _nearest(call, rollout)
+        inferred = " (the server names no task: inferred from the time)"
+    if life is None:
+        return f"{what} failed with {signature}; no transition of a task explains it"
+    found = decisive(life, call.t, call.started_at, rollout.sticky_overrides_drain)
+    who = f"target {life.target_id} (task {short(life.task_id)})" if life.target_id else f"task {short(life.task_id)}"
+    if found is None:
+        return f"{what} failed with {signature}; {who} had not left by then: the rollout does not explain it"
+    return f"{who} {found.words} at {at(found.t)}; {later(call.t - found.t)} {what} failed with {signature}{inferred}"
+
+
+def reason_to_move(from_task: str, call: Call, rollout: Rollout) -> str:
+    """Which transition a session followed when `call` was answered elsewhere; "" where none came before it."""
+    life = rollout.life(from_task)
+    found = decisive(life, call.t, call.t, rollout.sticky_overrides_drain) if life else None
+    return f"its target {found.words} at {at(found.t)}" if found else ""
+
+
+def decisive(life: TaskLife, failed_at: float, asked_at: float, sticky_overrides_drain: bool) -> Transition | None:
+    """The transition that a failure at `failed_at`, of a call begun at `asked_at`, followed."""
+    past = [change for change in transitions(life) if change.t <= failed_at + SAME_MOMENT_S]
+    if not past:
+        return None
+    if life.has_crashed or life.draining_at is None:
+        return past[-1]
+    planned = [change for change in past if change.t >= life.draining_at]
+    if not planned:
+        return past[-1]
+    if sticky_overrides_drain:
+        return next((change for change in planned if change.t == life.unused_at), planned[0])
+    return planned[-1] if asked_at < life.draining_at else planned[0]
+
+
+def transitions(life: TaskLife) -> list[Transition]:
+    """What happened to a task that its sessions can feel, in order."""
+    cut = f", {life.cut} connections cut" if life.cut else ""
+    code = "" if life.exit_code is None else f" with code {life.exit_code}"
+    marks = (
+        (life.unhealthy_at, "turned unhealthy"),
+        (life.draining_at, "began draining"),
+        (life.unused_at, f"left at the end of its deregistration delay{cut}"),
+        (life.sigterm_at, "was sent its stop signal"),
+        (life.sigkill_at, "was sent SIGKILL"),
+        (life.exited_at, f"lost its process (exited{code})"),
+    )
+    return sorted((Transition(t, words) for t, words in marks if t is not None), key=lambda change: change.t)
+
+
+def was_up(life: TaskLife, t: float) -> bool:
+    """Nothing had begun to take the task away yet."""
+    return not any(change.t <= t + SAME_MOMENT_S for change in transitions(life))
+
+
+def _nearest(call: Call, rollout: Rollout) -> TaskLife | None:
+    """The replaced task that left last before the failure: the best guess where no answer names a task."""
+    left = ((rollout.left_at(life), life) for life in rollout.replaced)
+    before = [(t, life) for t, life in left if t is not None and t <= call.t + SAME_MOMENT_S]
+    return max(before, key=lambda pair: pair[0])[1] if before else None
+
+
+def served_by(history: History, call: Call) -> str:
+    """The task that answered the session last before `call` was asked, by its calls or its opening."""
+    named = [c.task_id for c in history.calls if _is_before(c, call) and c.ok and c.task_id]
+    if named:
+        return named[-1]
+    opened = [e.task_id for e in history.sessions if e.session == call.session and e.t <= call.t and e.task_id]
+    return opened[-1] if opened else ""
+
+
+def _is_before(earlier: Call, call: Call) -> bool:
+    return earlier.session == call.session and earlier.t <= call.started_at and earlier is not call

@@ -1,0 +1,118 @@
+"""The drain as the cliff timer: when a replaced task's sessions had to move, predicted beside measured.
+
+The prediction adds up the reference steps from the trigger on. Where a draining target is left alone (the
+documented reading), sessions move when the nodes obey the draining; with `sticky_overrides_drain` they move
+when the deregistration delay ends. Streams that were open stay on the old task and are cut at that end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rollproof.verdict.model import Cliff, CliffEvent, SessionVerdict
+from rollproof.verdict.records import History, SessionEvent
+from rollproof.verdict.rollout import SAME_MOMENT_S, Disruption, Rollout, TaskLife
+from rollproof.verdict.timeline import (
+    DRAINING,
+    EXITED,
+    OBEYED,
+    REAL_SECONDS,
+    SIGKILL,
+    SIGTERM,
+    TRIGGERED,
+    UNUSED,
+    ReferenceStep,
+    reference_steps,
+)
+
+
+def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> tuple[Cliff, ...]:
+    """One a replaced task that drained, in order of draining."""
+    trigger = rollout.triggered_at
+    if trigger is None:
+        return ()
+    predicted = predict(reference_steps(history.settings), history.speed)
+    if rollout.disruption is not Disruption.DEPLOYMENT:
+        predicted = {}
+    drained = [(life, life.draining_at) for life in rollout.replaced if life.draining_at is not None]
+    return tuple(
+        Cliff(
+            task_id=life.task_id,
+            target_id=life.target_id,
+            events=_events(life, trigger, history.speed, predicted),
+            moved_after_draining_s=tuple(
+                t - draining_at for t in moves_off(life.task_id, sessions) if t >= draining_at - SAME_MOMENT_S
+            ),
+            streams_cut_after_draining_s=tuple(e.t - draining_at for e in streams_cut(history, life)),
+        )
+        for life, draining_at in sorted(drained, key=lambda pair: pair[1])
+    )
+
+
+def predict(steps: Sequence[ReferenceStep], speed: float) -> Mapping[str, tuple[float, float]]:
+    """Step -> range in AWS seconds after the trigger; steps whose chain has an unknown range are left out.
+
+    A range reaches from the sum of the least to the sum of the most: a chain of n steps may be late n times.
+    """
+    by_name = {step.name: step for step in steps}
+    sums: dict[str, tuple[float, float]] = {TRIGGERED: (0.0, 0.0)}
+
+    def total(name: str) -> tuple[float, float] | None:
+        step = by_name.get(name)
+        if name in sums:
+            return sums[name]
+        if step is None or step.expected_min_s is None or step.expected_max_s is None:
+            return None
+        before = total(step.after)
+        if before is None:
+            return None
+        factor = speed if step.unit == REAL_SECONDS else 1.0
+        sums[name] = (before[0] + max(step.expected_min_s, 0.0) * factor, before[1] + step.expected_max_s * factor)
+        return sums[name]
+
+    for name in by_name:
+        total(name)
+    return sums
+
+
+def moves_off(task_id: str, sessions: Sequence[SessionVerdict]) -> list[float]:
+    """When sessions last served by this task were first answered elsewhere, or first failed."""
+    moved = []
+    for session in sessions:
+        times = [move.t for move in session.moves if move.from_task == task_id and move.reason]
+        first = session.first_failure
+        if first is not None and session.cause and first.task_id == task_id:
+            times.append(first.t)
+        if times:
+            moved.append(min(times))
+    return moved
+
+
+def streams_cut(history: History, life: TaskLife) -> list[SessionEvent]:
+    """Streams open on this task that ended when its delay did, or with its process."""
+    ends = [t for t in (life.unused_at, life.exited_at) if t is not None]
+    if not ends or life.draining_at is None:
+        return []
+    return [
+        event
+        for event in history.sessions
+        if event.event == "stream_ended" and event.task_id == life.task_id and event.t >= min(ends) - SAME_MOMENT_S
+    ]
+
+
+def _events(
+    life: TaskLife, trigger: float, speed: float, predicted: Mapping[str, tuple[float, float]]
+) -> tuple[CliffEvent, ...]:
+    measured = {
+        DRAINING: life.draining_at,
+        OBEYED: life.obeyed_at,
+        UNUSED: life.unused_at,
+        SIGTERM: life.sigterm_at,
+        SIGKILL: life.sigkill_at,
+        EXITED: life.exited_at,
+    }
+    return tuple(
+        CliffEvent(name, low, high, None if t is None else (t - trigger) * speed)
+        for name, t in measured.items()
+        for low, high in (predicted.get(name, (None, None)),)
+    )

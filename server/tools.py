@@ -1,0 +1,137 @@
+"""The tools: enough to see, from a client, what a deployment does to a session.
+
+`set_session_value` then `get_session_state` is the pair that a replaced task splits; `increment` shows a call
+that must not be applied twice; `slow` is the call in flight when SIGTERM comes; `ping` and `whoami` say who answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastmcp import Context, FastMCP
+from fastmcp.exceptions import ToolError
+from pydantic import Field
+
+from server.results import Counted, Ping, SessionState, Slow, WhoAmI
+from server.session_identity import NoSessionId, protocol_version_of, session_id_of, session_id_or_none
+from server.session_store import SessionStore, State, StateRefused, StoreUnavailable
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+Text = Annotated[str, Field(max_length=65_536)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Value = Text | bool | int | Number
+Step = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+Seconds = Annotated[float, Field(ge=0, le=300)]
+Steps = Annotated[int, Field(ge=1, le=1_000)]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The tools of one task. A public method is a tool, its docstring what a model reads."""
+
+    task_id: str
+    version: str
+    store: SessionStore
+    is_stateless: bool
+    started_at: float = field(default_factory=time.monotonic)
+
+    async def ping(self) -> Ping:
+        """Answer at once, naming the task and its version."""
+        started_at = time.perf_counter()
+        uptime_s = round(time.monotonic() - self.started_at, 3)
+        return Ping(self.task_id, self.version, duration_ms=_ms_since(started_at), uptime_s=uptime_s)
+
+    async def set_session_value(self, key: Name, value: Value, ctx: Context) -> SessionState:
+        """Remember a value under a key in this session; the first write creates the session."""
+        with _told_to_the_client():
+            session_id = session_id_of(ctx)
+            return self._state_of(session_id, await self.store.write(session_id, key, value))
+
+    async def get_session_state(self, ctx: Context) -> SessionState:
+        """Everything this session remembers. An error if nothing was ever written to it."""
+        with _told_to_the_client():
+            session_id = session_id_of(ctx)
+            state = await self.store.read(session_id)
+        if state is None:
+            raise ToolError(
+                f"unknown session: nothing was written to it in this server's session store ({self.store.name}), "
+                "or it has expired"
+            )
+        return self._state_of(session_id, state)
+
+    async def increment(
+        self, ctx: Context, name: Name = "counter", by: Step = 1, idempotency_key: Name | None = None
+    ) -> Counted:
+        """Add to a counter of this session. Repeating the call adds again, unless it carries the same
+        idempotency_key: then the first result is returned, marked as replayed."""
+        with _told_to_the_client():
+            session_id = session_id_of(ctx)
+            result = await self.store.increment(session_id, name, by, idempotency_key)
+        return Counted(
+            self.task_id,
+            self.version,
+            session_id,
+            state=result.state,
+            state_size=len(result.state),
+            name=name,
+            value=result.value,
+            replayed=result.replayed,
+        )
+
+    async def slow(self, ctx: Context, seconds: Seconds = 5.0, steps: Steps = 10) -> Slow:
+        """Work for some seconds in equal steps, reporting progress after each."""
+        started_at = time.perf_counter()
+        for step in range(1, steps + 1):
+            await asyncio.sleep(max(0.0, started_at + seconds * step / steps - time.perf_counter()))
+            await ctx.report_progress(step, steps, f"step {step} of {steps} on task {self.task_id}")
+        return Slow(self.task_id, self.version, duration_ms=_ms_since(started_at), steps=steps)
+
+    async def whoami(self, ctx: Context) -> WhoAmI:
+        """The task that answers, and what it knows of this client's session."""
+        return WhoAmI(
+            task_id=self.task_id,
+            version=self.version,
+            session_id=session_id_or_none(ctx),
+            transport="stateless" if self.is_stateless else "stateful",
+            session_store=self.store.name,
+            protocol_version=protocol_version_of(ctx),
+            pid=os.getpid(),
+        )
+
+    def register(self, mcp: FastMCP) -> None:
+        """Add every tool to `mcp`, with the hints that tell a client which calls it may repeat."""
+        reads = {"readOnlyHint": True, "openWorldHint": False}
+        writes = {"readOnlyHint": False, "destructiveHint": False, "openWorldHint": False}
+        mcp.tool(self.ping, annotations=reads)
+        mcp.tool(self.whoami, annotations=reads)
+        mcp.tool(self.get_session_state, annotations=reads)
+        mcp.tool(self.set_session_value, annotations={**writes, "idempotentHint": True})
+        mcp.tool(self.increment, annotations={**writes, "idempotentHint": False})
+        mcp.tool(self.slow, annotations=reads)
+
+    def _state_of(self, session_id: str, state: State) -> SessionState:
+        return SessionState(self.task_id, self.version, session_id, state=state, state_size=len(state))
+
+
+@contextmanager
+def _told_to_the_client() -> Iterator[None]:
+    """Turn what the client can act on into a tool error; anything else stays hidden (mask_error_details)."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise ToolError(
+            f"session store is unavailable: {error}. Try again; whether a write was carried out is unknown, "
+            "an increment with an idempotency key is safe to repeat"
+        ) from error
+    except (NoSessionId, StateRefused) as error:
+        raise ToolError(str(error)) from error
+
+
+def _ms_since(started_at: float) -> float:
+    return round((time.perf_counter() - started_at) * 1000, 3)

@@ -1,0 +1,71 @@
+"""Both eras' requests, header by header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rollproof.probe.dialect import Legacy, Modern, header_value, reply_to_server
+
+BOTH = "application/json, text/event-stream"
+
+
+def test_legacy_initialize_carries_neither_session_nor_version() -> None:
+    headers = Legacy("2025-11-25").headers("initialize", "", "abc")
+    assert headers == {"Accept": BOTH, "Content-Type": "application/json"}
+
+
+def test_legacy_calls_carry_both() -> None:
+    headers = Legacy("2025-06-18").headers("tools/call", "ping", "abc")
+    assert headers["Mcp-Session-Id"] == "abc"
+    assert headers["MCP-Protocol-Version"] == "2025-06-18"
+
+
+def test_modern_calls_carry_the_envelope_and_the_routing_headers() -> None:
+    modern = Modern()
+    assert modern.headers("tools/call", "ping", "") == {
+        "Accept": BOTH,
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "ping",
+    }
+    params = modern.params({"name": "ping", "_meta": {"progressToken": 4}})
+    assert params["_meta"]["progressToken"] == 4
+    assert params["_meta"]["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
+    assert params["_meta"]["io.modelcontextprotocol/clientCapabilities"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("ping", "ping"),
+        ("two words", "two words"),
+        ("é", "=?base64?w6k=?="),
+        (" edge", "=?base64?IGVkZ2U=?="),
+        ("=?base64?x?=", "=?base64?PT9iYXNlNjQ/eD89?="),
+    ],
+)
+def test_a_name_survives_the_header(name: str, sent: str) -> None:
+    assert header_value(name) == sent
+
+
+@pytest.mark.parametrize(
+    ("message", "reply"),
+    [
+        ({"id": 1, "method": "ping"}, {"jsonrpc": "2.0", "id": 1, "result": {}}),
+        (
+            {"id": "r.1", "method": "elicitation/create"},
+            {
+                "jsonrpc": "2.0",
+                "id": "r.1",
+                "error": {"code": -32601, "message": "the probe does not serve elicitation/create"},
+            },
+        ),
+        ({"method": "notifications/message"}, None),
+        ({"id": 1, "result": {}}, None),
+    ],
+)
+def test_requests_of_the_server_are_answered(message: dict[str, Any], reply: dict[str, Any] | None) -> None:
+    assert reply_to_server(message) == reply
