@@ -3,23 +3,26 @@
 One object a line. Every record has `t` (seconds since the stage started, float), `at` (UTC, ISO 8601 with
 microseconds and "Z") and `kind`. The fields by kind, `?` marks an optional one:
 
-    setting        name, value, source?          one per knob, at the start of a rehearsal; `source` says where from
-    service_event  message                       in ECS's own words
+    setting        name, value, source?, template_value?    one per knob, as used (real seconds); where it came from
+    service_event  message                                  in ECS's own words
     deployment     id, status, rollout_state, desired, running, pending, failed_tasks, task_definition, reason?
-    task           task_id, known, desired, deployment, stop_code?, stopped_reason?, exit_code?, address?, target_id?, signal?
-                   a record at each change; `signal` ("SIGTERM", "SIGKILL") on the record of a signal sent
+    task           task_id, known, desired, deployment, stop_code?, stopped_reason?, exit_code?, address?,
+                   target_id?, signal?
+                   one at each change; `signal` ("SIGTERM", "SIGKILL") on the record of a signal sent
     target         target_id, task_id, state, reason?, previous?
-                   `draining_until` (t) on state draining; `cut` (connections) when the delay ended
-    node           node, target_id, state        one ALB node learned of it (drain propagation, health)
+                   `draining_until` (t) while draining; `cut` (connections) when the delay has ended
+    node           node, target_id, state                   one ALB node learned of it
     request        the fields of core.access_log.AccessLogEntry
-    call           session, call_number, tool, http_status?, rpc_error? {code, message}, task_id?, latency_s, state_size?,
-                   state?, expected?, ok, error?, signature?, started_t, era, new_session? (re-initialised), key?, replayed?
-    session        session, event (opened|closed|reinitialised|stream_opened|stream_ended), task_id?, reason?, mcp_session_id_by? ("client"|"server")
-    cookie         session, event: "session_cookie_changed", cookie_name, old_digest, new_digest, task_id?, previous_task_id?
-                   digests only: a cookie's value is never written down
-    fault          name, target?                 what the rehearsal did on purpose (crash, stop-task, ...)
-    mark           name                          the play's own beats: "warmed-up", "deployment-triggered", "steady", "probe-ended"
-    log            task_id, line                 the task's own log
+    call           session, call_number, tool, http_status?, rpc_error? {code, message}, task_id?, latency_s,
+                   state_size?, state?, expected?, ok, error?, signature?, started_t, era, key?, replayed?
+    session        session, event (opened|closed|reinitialised|stream_opened|stream_ended), task_id?, reason?,
+                   mcp_session_id_by? ("client"|"server")
+    cookie         session, event: "session_cookie_changed", cookie_name, old_digest, new_digest, task_id?,
+                   previous_task_id?; digests only: a cookie's value is never written down
+    fault          name, target?                            what was done to the service on purpose
+    mark           name                                     the play's beats: "warmed-up", "deployment-triggered",
+                                                            "steady", "probe-ended"
+    log            task_id, line                            the task's own log
     alarm          name, state
     orchestrator   event (started|adopted|stopped), detail?
 
@@ -30,7 +33,7 @@ http_status, task_id, state, session_cookie_changed).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,19 +50,23 @@ class Recorder(Protocol):
 class HistoryFile:
     """Appends to `path`; every line is flushed, so a killed run keeps what it saw.
 
-    `clock` gives seconds since the stage's start; `started_at` is that start as a UNIX time.
+    `clock` gives seconds since the stage's start; `started_at` is that start as a UNIX time. `listener` is told of
+    every record as well: a live display.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, listener: Callable[[Record], None] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", buffering=1, encoding="utf-8")
         self._clock = clock
+        self._listener = listener
 
     def record(self, kind: str, /, **fields: Any) -> None:
         t = fields.pop("t", None)
         t = self._clock.now() if t is None else t
         line = {"t": round(t, 6), "at": utc(self._clock.started_at + t), "kind": kind, **fields}
         self._file.write(json.dumps(line, separators=(",", ":"), default=str) + "\n")
+        if self._listener is not None:
+            self._listener(line)
 
     def close(self) -> None:
         self._file.close()
@@ -92,7 +99,10 @@ def utc(unix_time: float) -> str:
 
 
 def read_history(path: Path) -> Iterator[Record]:
-    """Records in file order. A torn last line (a killed writer) is skipped; anything else malformed raises ValueError."""
+    """Records in file order. A torn last line (a killed writer) is skipped.
+
+    Raises ValueError, with the line's number, for anything else that is not JSON.
+    """
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith("\n"):

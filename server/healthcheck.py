@@ -9,19 +9,21 @@ import http.client
 import os
 import sys
 
+DEFAULT_PORT = 8000
 TIMEOUT_S = 3.0  # below the 5 s that a task definition gives the command by default
 
 
 def main() -> int:
     """Ask this container's own /health. A task that drains answers 503 and counts as unhealthy."""
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=TIMEOUT_S)
+        port = int(os.environ.get("PORT") or DEFAULT_PORT)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
         try:
             connection.request("GET", "/health")
             status = connection.getresponse().status
         finally:
             connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         sys.stderr.write(f"health check failed: {type(error).__name__}: {error}\n")
         return 1
     if status != http.client.OK:

@@ -1,15 +1,16 @@
 """SIGTERM: finish the calls in flight, end what would never finish, exit with 0.
 
-Two things stand in the way of a plain uvicorn:
+Three things stand in the way of a plain uvicorn:
 
-- sse_starlette, which carries fastmcp's event streams, ends every stream at once when uvicorn is told to exit:
-  a call in flight gets an empty answer. `AppStatus.disable_automatic_graceful_drain()` turns that off.
-- Then the idle GET streams of stateful sessions would hold the process until it is killed. `DrainMiddleware`
-  ends those, and only those: their clients are to open them again on another task.
+- sse_starlette, which carries fastmcp's event streams, patches uvicorn's signal handler and ends every stream at
+  once: a call in flight gets an empty answer. Here signals do not go through that handler, and the patch is also
+  switched off by the library's own switch.
+- Then the idle GET streams of stateful sessions hold the process until it is killed. `DrainMiddleware` ends those,
+  and only those: their clients are to open them again on another task.
+- At the end uvicorn raises the signal again, and the process dies of it (143) as if it had never been handled.
 
 uvicorn does the rest: it closes the listener and idle connections, answers what was begun, and gives up after
-SHUTDOWN_GRACE_SECONDS. `GracefulServer` keeps it from raising the signal again, which would end the process
-with 143 as if it had never handled it.
+SHUTDOWN_GRACE_SECONDS.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class GracefulServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Replaces uvicorn's handlers, which raise the signal again at the end."""
+        """In place of uvicorn's own handlers, for the reasons above."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._stop, number)

@@ -32,6 +32,7 @@ NO_VALUE = _NoValue()
 
 Function = Callable[["Environment", Any, Place], Any]
 
+_LANGUAGE_EXTENSIONS = ("Fn::Length", "Fn::ToJsonString")
 _VARIABLE = re.compile(r"\$\{(!?)([^{}]*)\}")
 
 
@@ -62,6 +63,8 @@ def call(env: Environment, name: str, argument: Any, place: Place) -> Any:
     function = FUNCTIONS.get(name)
     if function is None:
         raise env.not_modelled(place, f"the function {name} is not supported", known=sorted(FUNCTIONS))
+    if name in _LANGUAGE_EXTENSIONS and not env.has_language_extensions:
+        raise env.error(place, f"{name} needs Transform: AWS::LanguageExtensions at the top of the template")
     return function(env, argument, place)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rollproof.api.stacks import Stacks
 from rollproof.api.template import Resource
 from rollproof.core.errors import NotModelled, UsageError
-from rollproof.core.knob_table import LISTENER, LOAD_BALANCER, SERVICE, TARGET_GROUP, TASK_DEFINITION
+from rollproof.core.knob_table import LISTENER, SERVICE, TARGET_GROUP, TASK_DEFINITION
 
 LISTENER_RULE = "AWS::ElasticLoadBalancingV2::ListenerRule"
 

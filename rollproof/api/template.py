@@ -34,7 +34,7 @@ __all__ = [
 
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT = "123456789012"
-_UNDERSTOOD_TRANSFORMS = ("AWS::LanguageExtensions",)  # Fn::Length, Fn::ToJsonString, FindInMap's DefaultValue
+_LANGUAGE_EXTENSIONS = "AWS::LanguageExtensions"  # Fn::Length, Fn::ToJsonString, FindInMap's DefaultValue
 _ZONE_LETTERS = "abc"
 
 
@@ -121,7 +121,8 @@ class Environment:
         self._deployed: Mapping[tuple[str, str], Any] = {} if deployed is None else deployed
         self._conditions: dict[str, bool] = {}
         self._pending: list[str] = []
-        self._refuse_transforms()
+        self.has_language_extensions = False
+        self._read_transforms()
         check_references(template)
         self.parameters = resolve_parameters(template, given, strict=strict)
         self._pseudo = self._pseudo_parameters(given)
@@ -267,12 +268,14 @@ class Environment:
             raise self.not_modelled(place, f"the function {name} is not supported in a condition", known=known)
         raise self.error(place, "a condition is Fn::Equals, Fn::And, Fn::Or, Fn::Not or Condition: a name")
 
-    def _refuse_transforms(self) -> None:
+    def _read_transforms(self) -> None:
         transforms = self.template.body.get("Transform", [])
         for name in transforms if isinstance(transforms, list) else [transforms]:
-            if name not in _UNDERSTOOD_TRANSFORMS:
+            if name == _LANGUAGE_EXTENSIONS:
+                self.has_language_extensions = True
+            else:
                 raise self.not_modelled(
-                    ("Transform",), f"the transform {name} is not supported", known=[*_UNDERSTOOD_TRANSFORMS]
+                    ("Transform",), f"the transform {name} is not supported", known=[_LANGUAGE_EXTENSIONS]
                 )
 
     def _pseudo_parameters(self, given: Mapping[str, str]) -> dict[str, Any]:

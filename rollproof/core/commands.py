@@ -170,10 +170,9 @@ class SetSteady:
 
 @dataclass(frozen=True)
 class EmitServiceEvent:
-    """*acts* A service event in ECS's words. `repeats` ones are said again only after `event_repeat_s`."""
+    """*acts* A service event in ECS's words."""
 
     message: str
-    repeats: bool = False
 
 
 @dataclass(frozen=True)

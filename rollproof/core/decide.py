@@ -27,13 +27,18 @@ def decide(world: World, now: float) -> list[c.Command]:
 
 
 def next_wakeup(world: World, now: float) -> float:
-    """The earliest point in time after `now` at which `decide`, or the routing table, changes without an event."""
-    times = [world.next_tick_at]
+    """The earliest point in time from `now` on at which `decide`, or the routing table, changes without an event.
+
+    `now` itself where something is due already: time passes while a shell acts on what was decided.
+    """
+    due = [world.next_tick_at]
     for task in world.tasks.values():
-        times += [at for at, _ in _timers(world, task)]
+        due += [at for at, _ in _timers(world, task)]
+    views: list[float] = []
     for target in world.targets.values():
-        times += tg.due_times(target, world.rules)
-    return min(at for at in times if at > now)
+        due += tg.due_times(target, world.rules)
+        views += [at for at in tg.view_times(target, world.rules) if at > now]
+    return max(now, min(due + views))
 
 
 def routing_table(world: World, now: float, generation: int) -> RoutingTable:

@@ -54,11 +54,10 @@ class Deployment:
     status: DeploymentStatus = DeploymentStatus.PRIMARY
     rollout_state: RolloutState = RolloutState.IN_PROGRESS
     desired_count: int = 0  # 0 at first. CLI-EX update-service, O7
-    failed_tasks: int = 0
+    failed_tasks: int = 0  # in a row, as the circuit breaker counts them
     start_failures: int = 0  # in a row, never RUNNING: the restart throttle counts them
     next_start_at: float = 0.0
-    has_run: bool = False  # one of its tasks reached RUNNING
-    has_completed: bool = False
+    has_run: bool = False  # one of its tasks reached RUNNING: the breaker's second stage
     is_rolling_back: bool = False
 
     @property
@@ -90,8 +89,7 @@ def with_rollout_state(deployment: Deployment, state: RolloutState, now: float) 
     """Raises IllegalTransition if the table lacks the pair."""
     if state not in ROLLOUT_TRANSITIONS[deployment.rollout_state]:
         raise IllegalTransition(f"deployment {deployment.id}", deployment.rollout_state, state)
-    completed = deployment.has_completed or state is R.COMPLETED
-    return replace(deployment, rollout_state=state, has_completed=completed, updated_at=now)
+    return replace(deployment, rollout_state=state, updated_at=now)
 
 
 def minimum_healthy(desired: int, percent: int) -> int:

@@ -13,7 +13,7 @@ from rollproof.core.errors import UsageError
 LOWEST_STATUS = 200
 HIGHEST_STATUS = 499
 
-_PART = re.compile(r"(\d{3})(?:-(\d{3}))?")
+_PART = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?")
 
 
 def parse_matcher(matcher: str) -> tuple[range, ...]:

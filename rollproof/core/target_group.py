@@ -155,7 +155,7 @@ def check_answered(target: Target, answer: HealthCheckAnswered, now: float, rule
         node = replace(node, successes=node.successes + 1, failures=0)
         needed = 1 if node.state is T.INITIAL else check.healthy_threshold
         if node.state is not T.HEALTHY and node.successes >= needed:
-            node = replace(node, state=_move(T.HEALTHY, node), reason="", description="", healthy_since=now)
+            node = replace(node, state=move(node.state, T.HEALTHY), reason="", description="", healthy_since=now)
     else:
         reason, description = _failure(answer)
         node = replace(node, failures=node.failures + 1, successes=0)
@@ -163,14 +163,15 @@ def check_answered(target: Target, answer: HealthCheckAnswered, now: float, rule
             node = replace(node, reason=reason, description=description)
         elif node.failures >= check.unhealthy_threshold:
             node = replace(
-                node, state=_move(T.UNHEALTHY, node), reason=reason, description=description, healthy_since=None
+                node, state=move(node.state, T.UNHEALTHY), reason=reason, description=description, healthy_since=None
             )
     return replace(target, nodes={**target.nodes, answer.node: node})
 
 
-def _move(to: TargetState, node: NodeHealth) -> TargetState:
-    if to not in TRANSITIONS[node.state]:
-        raise IllegalTransition("target", node.state, to)
+def move(state: TargetState, to: TargetState) -> TargetState:
+    """`to`. Raises IllegalTransition if the table lacks the pair."""
+    if to not in TRANSITIONS[state]:
+        raise IllegalTransition("target", state, to)
     return to
 
 
@@ -233,9 +234,12 @@ def _slow_start_age(node: NodeHealth, now: float, rules: Rules) -> float | None:
 
 
 def due_times(target: Target, rules: Rules) -> list[float]:
-    """Every point in time at which something about this target changes by itself."""
+    """When this target is next to be acted on: checked by each node, or removed at the end of its delay."""
     end = drained_at(target, rules)
-    if end is None or target.draining_at is None:
-        return [node.next_check_at for node in target.nodes.values()]
+    return [node.next_check_at for node in target.nodes.values()] if end is None else [end]
+
+
+def view_times(target: Target, rules: Rules) -> list[float]:
+    """When what is shown or known of a draining target changes with nobody acting."""
     learned = [at for node in target.nodes if (at := learned_at(target, node, rules)) is not None]
-    return [target.draining_at, *learned, end]
+    return learned if target.draining_at is None else [target.draining_at, *learned]

@@ -160,7 +160,7 @@ def container_ended(task: Task, exit_code: int | None, reason: str, stop_code: S
     """
     if task.known >= S.DEPROVISIONING:
         return task
-    ended = replace(move(task, S.DEPROVISIONING, now), exit_code=exit_code)
+    ended = replace(move(task, S.DEPROVISIONING, now), exit_code=exit_code, stopping_at=task.stopping_at or now)
     if not task.is_wanted:
         return ended
     return replace(

@@ -45,7 +45,7 @@ def validate(settings: Settings, allow_unreal: bool = False) -> None:
 
 def _complaint(settings: Settings, knob: Knob | str, text: str) -> str:
     knob = KNOB_BY_NAME[knob] if isinstance(knob, str) else knob
-    source = settings.sources.get(knob.name)
+    source = settings.sources.get(knob.path)
     shown = get_knob(settings, knob)
     shown = f"{shown:.10g}" if knob.kind in (Kind.SECONDS, Kind.INTEGER) else repr(shown)
     return f"{knob.name} is {shown}{f' (from {source})' if source else ''}: {text}"
@@ -93,9 +93,8 @@ def _task_definition(settings: Settings) -> Iterator[str]:
         sizes = ", ".join(str(cpu) for cpu in _FARGATE_MEMORY_MIB)
         yield _complaint(settings, "cpu", f"Fargate has tasks of {sizes} CPU units (ECS-DG/AWS_Fargate)")
     elif definition.memory_mib not in memory:
-        sizes = (
-            f"{memory[0]}..{memory[-1]} in steps of {memory[1] - memory[0]}" if definition.cpu > 256 else str(memory)
-        )
+        steps = f"{memory[0]}..{memory[-1]} in steps of {memory[1] - memory[0]}"
+        sizes = steps if isinstance(memory, range) else ", ".join(str(size) for size in memory)
         yield _complaint(
             settings, "memory_mib", f"with {definition.cpu} CPU units Fargate allows {sizes} MiB (ECS-DG/AWS_Fargate)"
         )

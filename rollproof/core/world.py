@@ -134,6 +134,7 @@ def apply(world: World, happened: e.Event | c.Command, now: float) -> World:
 
 
 def _update_service(world: World, asked: e.ServiceUpdateRequested, now: float) -> World:
+    """A new deployment for another task definition or by force; counts and percents just change (API-ECS)."""
     service = world.settings.service
     changed = {
         "desired_count": asked.desired_count,
@@ -143,9 +144,10 @@ def _update_service(world: World, asked: e.ServiceUpdateRequested, now: float) -
     }
     updated = replace(service, **{k: v for k, v in changed.items() if v is not None})  # type: ignore[arg-type]
     world = replace(world, settings=replace(world.settings, service=updated))
-    world = _scale_out_all_revisions(world, updated.desired_count - service.desired_count)
+    added = updated.desired_count - service.desired_count
+    world = replace(_scale_out_all_revisions(world, added), is_steady=world.is_steady and added == 0)
     definition = asked.task_definition
-    if definition is None and not asked.force_new_deployment:
+    if definition in (None, world.settings.task_definition) and not asked.force_new_deployment:
         return world
     if definition is not None:
         world = replace(
@@ -160,7 +162,7 @@ def _update_service(world: World, asked: e.ServiceUpdateRequested, now: float) -
         world,
         deployments=(_new_deployment(world.seed, number, name, now), replaced, *world.deployments[1:]),
         deployments_made=number,
-        next_tick_at=now + world.timing.deployment_start_s,
+        next_tick_at=min(world.next_tick_at, now + world.timing.deployment_start_s),
         is_steady=False,
     )
 
@@ -280,12 +282,20 @@ def _forgive_failures(world: World, task: t.Task) -> World:
 
 
 def _count_failure(world: World, task: t.Task, now: float) -> World:
-    """failedTasks + 1; a task that never reached RUNNING also slows the next start down."""
-    deployment = _deployment_of(world, task)
-    starts = deployment.start_failures + (task.started_at is None)
+    """failedTasks + 1; a task that never reached RUNNING also slows the next start down.
+
+    The breaker has two stages: tasks that fail to start count until one is RUNNING, failed health checks after
+    that (ECS-DG/deployment-circuit-breaker). A deployment that has ended is not evaluated any more (API-ECS).
+    """
+    deployment, never_ran = _deployment_of(world, task), task.started_at is None
+    counts = deployment.rollout_state is d.RolloutState.IN_PROGRESS and not (never_ran and deployment.has_run)
+    starts = deployment.start_failures + never_ran
     pause = d.throttle_delay_s(starts, world.timing.throttle_base_s, world.timing.throttle_max_s)
     counted = replace(
-        deployment, failed_tasks=deployment.failed_tasks + 1, start_failures=starts, next_start_at=now + pause
+        deployment,
+        failed_tasks=deployment.failed_tasks + counts,
+        start_failures=starts,
+        next_start_at=now + pause if never_ran else deployment.next_start_at,
     )
     return _with_deployment(_with_task(world, replace(task, failure_counted=True)), counted)
 
@@ -347,10 +357,15 @@ def _apply_service_command(world: World, order: ServiceCommand, now: float) -> W
             return replace(world, service_events=(*world.service_events, event)[-MAX_SERVICE_EVENTS:])
         case c.ScheduleTick(at=at):
             oldest = now - world.timing.stopped_task_retention_s
-            kept = {k: v for k, v in world.tasks.items() if v.stopped_at is None or v.stopped_at > oldest}
+            kept = {k: v for k, v in world.tasks.items() if not _is_forgotten(v, oldest)}
             return replace(world, next_tick_at=at, tasks=kept)
         case _:
             assert_never(order)
+
+
+def _is_forgotten(task: t.Task, oldest: float) -> bool:
+    """STOPPED before `oldest`, and nothing of it left: a crashed task's target may drain for an hour after it."""
+    return task.stopped_at is not None and task.stopped_at <= oldest and task.container_removed
 
 
 def _roll_back(world: World, now: float) -> World:
@@ -364,7 +379,13 @@ def _roll_back(world: World, now: float) -> World:
     back = d.with_status(back, d.DeploymentStatus.PRIMARY, now)
     if back.rollout_state is not d.RolloutState.IN_PROGRESS:
         back = d.with_rollout_state(back, d.RolloutState.IN_PROGRESS, now)
-    back = replace(back, desired_count=world.settings.service.desired_count, is_rolling_back=True)
+    back = replace(
+        back,
+        desired_count=world.settings.service.desired_count,
+        is_rolling_back=True,
+        failed_tasks=0,
+        start_failures=0,
+    )
     failed = d.with_status(world.primary, d.DeploymentStatus.ACTIVE, now)
     others = tuple(x for x in world.deployments[1:] if x.number != number)
     return replace(

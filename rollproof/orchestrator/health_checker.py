@@ -20,7 +20,10 @@ USER_AGENT = "ELB-HealthChecker/2.0"
 HEAD_LIMIT = 32 * 1024  # the ALB's limit on a response's headers. ALB-UG/load-balancer-troubleshooting (502)
 BODY_LIMIT = 64 * 1024  # read so that the target is not cut off in mid-sentence; then closed anyway
 
+BODY_PATIENCE_S = 0.25
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?\r\n")
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 class HealthChecker:
@@ -37,7 +40,7 @@ class HealthChecker:
                 status = await _ask(address, health_check.path)
         except TimeoutError:
             return HealthCheckAnswered(node, target_id, None, "timeout")
-        except (OSError, ValueError, EOFError, asyncio.LimitOverrunError):
+        except (OSError, ValueError, OverflowError, EOFError, asyncio.LimitOverrunError):
             return HealthCheckAnswered(node, target_id, None, "connection")
         return HealthCheckAnswered(node, target_id, status)
 
@@ -48,11 +51,12 @@ async def _ask(address: str, path: str) -> int:
     reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), limit=HEAD_LIMIT)
     try:
         writer.write(_request(address, path))
-        status = 100
+        status, head = 100, b""
         while status < 200:  # interim answers
-            status = _status(await reader.readuntil(b"\r\n\r\n"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            status = _status(head)
         with contextlib.suppress(TimeoutError, OSError):
-            await _drain(reader)
+            await _drain(reader, head)
         return status
     finally:
         writer.close()
@@ -79,12 +83,13 @@ def _status(head: bytes) -> int:
     return int(matched[1])
 
 
-async def _drain(reader: asyncio.StreamReader) -> None:
+async def _drain(reader: asyncio.StreamReader, head: bytes) -> None:
     """The body is of no interest; an endless one is left after BODY_LIMIT or a moment without news."""
-    received = 0
-    while received < BODY_LIMIT:
-        async with asyncio.timeout(0.25):
-            chunk = await reader.read(16_384)
+    length = _CONTENT_LENGTH.search(head)
+    left = min(int(length[1]), BODY_LIMIT) if length else BODY_LIMIT
+    while left > 0:
+        async with asyncio.timeout(BODY_PATIENCE_S):
+            chunk = await reader.read(left)
         if not chunk:
             return
-        received += len(chunk)
+        left -= len(chunk)

@@ -362,7 +362,7 @@ def _configuration(url: str, state_dir: Path) -> str:
         "appendonly no",
         f'dir "{directory}"',
         f"maxmemory {MAX_MEMORY}",
-        "maxmemory-policy volatile-lru",  # ElastiCache's default parameter groups
+        "maxmemory-policy noeviction",  # a full store refuses writes, as the templates' does
     ]
     return "\n".join(lines) + "\n"
 

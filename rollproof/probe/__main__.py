@@ -7,7 +7,6 @@ endpoint never answered, so that nothing was shown.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         sys.stderr.write(f"probe: {error.message}{hint}\n")
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_UNKNOWN
-    except asyncio.CancelledError:
+    except KeyboardInterrupt:
         sys.stderr.write("probe: cut off\n")
         return EXIT_UNKNOWN
     sys.stdout.write(json.dumps(summary, indent=2) + "\n")

@@ -28,7 +28,6 @@ from rollproof.probe.wire import Wire
 
 _PAGES = 50  # of tools/list: a server whose cursor never ends is not followed for ever
 _RESUMPTIONS = 2  # attempts, as the MCP SDKs make them
-_RETRY_MS = 1000  # unless the stream said otherwise
 
 
 class McpClient:
@@ -115,9 +114,9 @@ class McpClient:
     async def _resume(self, request_id: int, broken: Answer) -> Answer:
         """Take the answer up where its stream broke. If that fails, the break stays the answer."""
         deadline = broken.started_t + self._options.request_timeout_s
-        last = broken
+        last, retry_ms = broken, broken.retry_ms
         for attempt in range(1, _RESUMPTIONS + 1):
-            pause_s = (last.retry_ms if last.retry_ms is not None else _RETRY_MS) / 1000
+            pause_s = self._options.reconnect_s if retry_ms is None else retry_ms / 1000
             if last.finished_t + pause_s >= deadline:
                 break
             await asyncio.sleep(pause_s)
@@ -132,6 +131,7 @@ class McpClient:
                 )
             if last.signature != STREAM_ENDED:
                 break
+            retry_ms = retry_ms if last.retry_ms is None else last.retry_ms
         return replace(broken, detail=f"{broken.detail}; resuming it: {last.signature}")
 
     def _get_headers(self, last_event_id: str) -> dict[str, str]:

@@ -82,6 +82,8 @@ def _failure(options: ProbeOptions, last: Answer | None) -> Permanent | Temporar
 
 
 def _is_hopeless(options: ProbeOptions, answer: Answer) -> bool:
-    """The same question would get the same answer: a refusal, a redirection, a version that is not spoken."""
+    """The same question would get the same answer."""
     status = answer.http_status or 0
-    return status in _HOPELESS or 300 <= status < 400 or (status == 400 and options.era is Era.MODERN)
+    is_wrong_path = status == 404 and answer.rpc_error is None
+    is_wrong_era = status == 400 and options.era is Era.MODERN
+    return status in _HOPELESS or 300 <= status < 400 or is_wrong_path or is_wrong_era

@@ -78,6 +78,7 @@ class ProbeOptions:
     request_timeout_s: float = 30.0
     connect_timeout_s: float = 5.0
     start_timeout_s: float = 15.0  # for the first answer of the endpoint
+    reconnect_s: float = 1.0  # before a stream is taken up again, unless the server named another time
     ramp_up_s: float = 0.0  # sessions start evenly within this time
     # Shorter than the usual 5 s of servers: the client, not the server, closes an idle connection, so that the
     # race between a server's close and the next request is not mistaken for a fault of the rollout.
@@ -111,7 +112,8 @@ class ProbeOptions:
             raise UsageError("protocol 2026-07-28 has no initialize to repeat", hint="leave reinitialise out")
 
     def _validate_numbers(self) -> None:
-        least = {"sessions": 1, "calls": 0, "delay_s": 0, "retries": 0, "slow_every": 0, "ramp_up_s": 0}
+        least = dict.fromkeys(("calls", "delay_s", "retries", "slow_every", "ramp_up_s", "reconnect_s"), 0)
+        least["sessions"] = 1
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise UsageError(f"{name} is {getattr(self, name):g}", hint=f"the least is {minimum}")

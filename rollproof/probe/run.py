@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -62,7 +62,8 @@ def run_probe(
     started_at: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
-    """Run it to its end and return its summary; `history` is appended to. Raises what `Probe.run` raises.
+    """Run it to its end and return its summary; `history` is appended to. Raises what `Probe.run` raises, and
+    KeyboardInterrupt if it was cut off.
 
     `started_at` is the UNIX time that the history's `t` counts from, for a probe that joins a rehearsal.
     `on_progress` is called twice a second and once at the end.
@@ -71,10 +72,17 @@ def run_probe(
     recorder = HistoryFile(history, clock)
     calls = _Calls(recorder, clock)
     try:
-        asyncio.run(_run(Probe(options, calls, clock, random=Random(seed)), on_progress))
+        _run_to_the_end(_run(Probe(options, calls, clock, random=Random(seed)), on_progress))
     finally:
         recorder.close()
     return summary(calls.records)
+
+
+def _run_to_the_end(run: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(run)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 async def _run(probe: Probe, on_progress: Callable[[Progress], None] | None) -> None:

@@ -74,8 +74,11 @@ class ProbeSession:
         over = asyncio.Event()
         slow_step = self._plan.slow_step() if self._pace.is_slow else None
         async with asyncio.TaskGroup() as group:
-            stream = group.create_task(hold_stream(self._client, self._log)) if self._options.open_streams else None
-            slow = group.create_task(self._repeat_slow(slow_step, over)) if slow_step else None
+            stream = slow = None
+            if self._options.open_streams:
+                stream = group.create_task(hold_stream(self._client, self._log, self._options.reconnect_s))
+            if slow_step:
+                slow = group.create_task(self._repeat_slow(slow_step, over))
             await self._repeat_operation(stop)
             over.set()
             if slow:

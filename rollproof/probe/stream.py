@@ -13,11 +13,13 @@ from rollproof.probe.client import McpClient
 from rollproof.probe.records import SessionLog
 
 _FAILURES = 5  # in a row: then the stream is given up
-_RETRY_MS = 1000  # unless the stream said otherwise
 
 
-async def hold_stream(client: McpClient, log: SessionLog) -> None:
-    """Ends when the server offers no stream or refuses it again and again; otherwise runs until cancelled."""
+async def hold_stream(client: McpClient, log: SessionLog, reconnect_s: float) -> None:
+    """Ends when the server offers no stream or refuses it again and again; otherwise runs until cancelled.
+
+    `reconnect_s`: the pause before it is taken up again, unless the server named another.
+    """
     failures, last_event_id, is_open = 0, "", False
 
     def note_open(head: Answer) -> None:
@@ -37,7 +39,7 @@ async def hold_stream(client: McpClient, log: SessionLog) -> None:
             reason = "ended by the server" if answer.ok else answer.signature
             log.stream("stream_ended", reason=reason, http_status=answer.http_status)
             is_open = False
-            await asyncio.sleep((answer.retry_ms if answer.retry_ms is not None else _RETRY_MS) / 1000)
+            await asyncio.sleep(reconnect_s if answer.retry_ms is None else answer.retry_ms / 1000)
     finally:
         if is_open:
             log.stream("stream_ended", reason="ended by the client")

@@ -21,6 +21,7 @@ def summary_json(verdict: Verdict) -> dict[str, Any]:
         "reasons": list(verdict.reasons),
         "disruption": verdict.disruption,
         "speed": verdict.speed,
+        "unusable_records": verdict.unusable_records,
         "replaced_tasks": list(verdict.replaced_tasks),
         "session_counts": {outcome.value: len(verdict.of(outcome)) for outcome in SessionOutcome},
         **verdict.summary,

@@ -38,20 +38,23 @@ def render_terminal(verdict: Verdict, *, console: Console, verbose: bool = False
         out.section("Findings", *map(_finding, verdict.findings))
     out.section("Safety", _checks(verdict.checks, verbose))
     if verdict.what_ifs:
-        out.section("What if: settings that differ from the template", _knobs(verdict.what_ifs))
+        out.section(f"What if: settings that differ from the template{_as_used(verdict)}", _knobs(verdict.what_ifs))
     if verdict.behaviours:
-        out.section("Not documented by AWS, and set to", _knobs(verdict.behaviours))
+        out.section(f"Not documented by AWS, and set to{_as_used(verdict)}", _knobs(verdict.behaviours))
     _ending(out, verdict, next_line or next_command(verdict))
 
 
 class _Page:
-    """Sections with a blank line before each; nothing is highlighted or read as markup."""
+    """Sections with a blank line before each. No markup, no highlighting, and no blanks at the end of a line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def line(self, text: RenderableType) -> None:
-        self._console.print(text, highlight=False, markup=False)
+    def line(self, part: RenderableType) -> None:
+        for segments in self._console.render_lines(part, pad=False):
+            text = Text.assemble(*((segment.text, segment.style or "") for segment in segments))
+            text.rstrip()
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def section(self, title: str, *parts: RenderableType) -> None:
         self.line("")
@@ -68,6 +71,8 @@ def _headline(out: _Page, verdict: Verdict) -> None:
     out.line(Text(verdict.why))
     for reason in verdict.reasons[1:]:
         out.line(Text(f"also: {reason}"))
+    if verdict.unusable_records:
+        out.line(Text(f"note: {verdict.unusable_records} records of the history could not be used"))
 
 
 def _fates(verdict: Verdict) -> str:
@@ -130,6 +135,10 @@ def _knobs(knobs: Iterable[Knob]) -> Table:
         why = ": ".join(word for word in (knob.mark, knob.source) if word)
         table.add_row(Text(f"{knob.name} = {_plain(knob.value)}{instead}"), Text(why, style="dim"))
     return table
+
+
+def _as_used(verdict: Verdict) -> str:
+    return "" if verdict.speed == 1 else f" (durations as used, in real seconds: AWS's divided by {verdict.speed:g})"
 
 
 def _plain(value: object) -> str:

@@ -84,6 +84,7 @@ class TaskScript:
     stops_after_s: float = 0.0  # how long it takes to end once signalled
     stop_exit_code: int = 143
     health: tuple[tuple[float, bool], ...] = ()  # (seconds after its start, healthy)
+    protects_for_minutes: int | None = None  # asks for scale-in protection at once
 
 
 @dataclass
@@ -204,6 +205,8 @@ class FakeRuntime:
         self._happen(task, ContainerStarted(task_id, task.address))
         for after_s, healthy in script.health:
             self._later(after_s, partial(self.report_health, task_id, healthy))
+        if script.protects_for_minutes is not None:
+            self.protect(task_id, True, script.protects_for_minutes)
         if script.exits_after_s is not None:
             self._later(script.exits_after_s, lambda: self.exit(task_id, script.exit_code))
 

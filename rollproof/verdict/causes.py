@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rollproof.verdict.records import Call, History
 from rollproof.verdict.rollout import SAME_MOMENT_S, Rollout, TaskLife
-from rollproof.verdict.words import at, later, short
+from rollproof.verdict.words import at, count, later, short
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,17 @@ def decisive(life: TaskLife, failed_at: float, asked_at: float, sticky_overrides
 
 def transitions(life: TaskLife) -> list[Transition]:
     """What happened to a task that its sessions can feel, in order."""
-    cut = f", {life.cut} connections cut" if life.cut else ""
+    cut = f" ({count(life.cut, 'connection')} cut)" if life.cut else ""
     code = "" if life.exit_code is None else f" with code {life.exit_code}"
     marks = (
         (life.unhealthy_at, "turned unhealthy"),
         (life.draining_at, "began draining"),
-        (life.unused_at, f"left at the end of its deregistration delay{cut}"),
+        (life.unused_at, f"reached the end of its deregistration delay{cut}"),
         (life.sigterm_at, "was sent its stop signal"),
         (life.sigkill_at, "was sent SIGKILL"),
         (life.exited_at, f"lost its process (exited{code})"),
     )
     return sorted((Transition(t, words) for t, words in marks if t is not None), key=lambda change: change.t)
-
-
-def was_up(life: TaskLife, t: float) -> bool:
-    """Nothing had begun to take the task away yet."""
-    return not any(change.t <= t + SAME_MOMENT_S for change in transitions(life))
 
 
 def _nearest(call: Call, rollout: Rollout) -> TaskLife | None:
@@ -91,14 +86,10 @@ def _nearest(call: Call, rollout: Rollout) -> TaskLife | None:
     return max(before, key=lambda pair: pair[0])[1] if before else None
 
 
-def served_by(history: History, call: Call) -> str:
-    """The task that answered the session last before `call` was asked, by its calls or its opening."""
-    named = [c.task_id for c in history.calls if _is_before(c, call) and c.ok and c.task_id]
-    if named:
-        return named[-1]
-    opened = [e.task_id for e in history.sessions if e.session == call.session and e.t <= call.t and e.task_id]
-    return opened[-1] if opened else ""
-
-
-def _is_before(earlier: Call, call: Call) -> bool:
-    return earlier.session == call.session and earlier.t <= call.started_at and earlier is not call
+def served_by(history: History, session: str, t: float) -> str:
+    """The task that had answered the session last at `t`, by its calls or its opening; "" if none was named."""
+    answers = [call for call in history.by_session.get(session, ()) if call.ok and call.task_id and call.t <= t]
+    if answers:
+        return max(answers, key=lambda call: call.t).task_id
+    opened = [event.task_id for event in history.sessions if event.session == session and event.t <= t]
+    return next((task_id for task_id in reversed(opened) if task_id), "")

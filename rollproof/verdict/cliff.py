@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rollproof.verdict.model import Cliff, CliffEvent, SessionVerdict
-from rollproof.verdict.records import History, SessionEvent
+from rollproof.verdict.records import History
 from rollproof.verdict.rollout import SAME_MOMENT_S, Disruption, Rollout, TaskLife
+from rollproof.verdict.streams import streams_of
 from rollproof.verdict.timeline import (
     DRAINING,
     EXITED,
@@ -27,14 +28,16 @@ from rollproof.verdict.timeline import (
 
 
 def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> tuple[Cliff, ...]:
-    """One a replaced task that drained, in order of draining."""
+    """One a replaced task that drained before it went, in order of draining; a crash has no cliff to predict."""
     trigger = rollout.triggered_at
     if trigger is None:
         return ()
     predicted = predict(reference_steps(history.settings), history.speed)
     if rollout.disruption is not Disruption.DEPLOYMENT:
         predicted = {}
-    drained = [(life, life.draining_at) for life in rollout.replaced if life.draining_at is not None]
+    drained = [
+        (life, life.draining_at) for life in rollout.replaced if life.draining_at is not None and not life.has_crashed
+    ]
     return tuple(
         Cliff(
             task_id=life.task_id,
@@ -43,7 +46,7 @@ def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerd
             moved_after_draining_s=tuple(
                 t - draining_at for t in moves_off(life.task_id, sessions) if t >= draining_at - SAME_MOMENT_S
             ),
-            streams_cut_after_draining_s=tuple(e.t - draining_at for e in streams_cut(history, life)),
+            streams_cut_after_draining_s=tuple(t - draining_at for t in streams_cut(history, life)),
         )
         for life, draining_at in sorted(drained, key=lambda pair: pair[1])
     )
@@ -88,16 +91,11 @@ def moves_off(task_id: str, sessions: Sequence[SessionVerdict]) -> list[float]:
     return moved
 
 
-def streams_cut(history: History, life: TaskLife) -> list[SessionEvent]:
-    """Streams open on this task that ended when its delay did, or with its process."""
+def streams_cut(history: History, life: TaskLife) -> list[float]:
+    """When streams open on this task ended because its delay did, or its process."""
     ends = [t for t in (life.unused_at, life.exited_at) if t is not None]
-    if not ends or life.draining_at is None:
-        return []
-    return [
-        event
-        for event in history.sessions
-        if event.event == "stream_ended" and event.task_id == life.task_id and event.t >= min(ends) - SAME_MOMENT_S
-    ]
+    ended = [stream.ended_at for stream in streams_of(history) if stream.task_id == life.task_id]
+    return [t for t in ended if t is not None and ends and t >= min(ends) - SAME_MOMENT_S]
 
 
 def _events(

@@ -57,6 +57,7 @@ def judge(records: Iterable[Any]) -> Verdict:
         disruption=rollout.disruption.value,
         replaced_tasks=tuple(life.task_id for life in rollout.replaced),
         speed=history.speed,
+        unusable_records=history.unusable,
     )
 
 
@@ -69,7 +70,7 @@ def _reasons(
     yield from bad
     yield from gaps
     if not bad and not gaps:
-        yield Outcome.PASS, _praise(rollout, sessions)
+        yield Outcome.PASS, _praise(history, rollout, sessions)
 
 
 def _failures(history: History, sessions: Sequence[SessionVerdict], checks: Sequence[Check]) -> Iterator[Reason]:
@@ -129,7 +130,7 @@ def _rollback_gaps(rollout: Rollout, sessions: Sequence[SessionVerdict]) -> Iter
         yield "no session called both before the deployment and after it had failed"
 
 
-def _praise(rollout: Rollout, sessions: Sequence[SessionVerdict]) -> str:
+def _praise(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> str:
     survived = [session for session in sessions if session.outcome is SessionOutcome.SURVIVED]
     failed = sum(session.failed_calls for session in sessions)
     worst = max((session.failing_for_s for session in sessions), default=0.0)
@@ -140,6 +141,8 @@ def _praise(rollout: Rollout, sessions: Sequence[SessionVerdict]) -> str:
     )
     calls = sum(session.calls for session in sessions)
     fate = f"{len(survived)} of {count(len(sessions), 'session')} survived"
+    if history.settings.get("probe.plan") == "ping":
+        fate += " (their state unchecked: the server has no tools that write and read it)"
     if not failed:
         return f"{what}: {fate}, 0 of {count(calls, 'call')} failed"
     degraded = [session.session for session in sessions if session.outcome is SessionOutcome.DEGRADED]

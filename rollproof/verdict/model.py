@@ -206,6 +206,7 @@ class Verdict:
     disruption: str = ""
     replaced_tasks: tuple[str, ...] = ()
     speed: float = 1.0
+    unusable_records: int = 0  # lines of the history without a point in time
 
     @property
     def exit_code(self) -> int:

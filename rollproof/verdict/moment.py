@@ -1,7 +1,7 @@
 """The history around one moment, in words: what broke first, and what stood beside it.
 
 Everything of the control plane within the window is told; of the calls only those that failed, and the last
-good one of the session that broke. Failures that look alike are told once, with their number.
+good one of the session that broke, however long before. Failures that look alike are told once, with their number.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def around_first_break(history: History, rollout: Rollout, sessions: Sequence[Se
     lines = [Line(failure.t, f"{where} {failure.tool} FAILED: {failure.signature}", True)]
     low, high = failure.t - WINDOW_S, failure.t + WINDOW_S
     lines += [line for line in _control_plane(history) if low <= line.t <= min(high, rollout.over_at)]
-    lines += _last_good(history.calls, failure.session, failure.t, low)
+    lines += _last_good(history.calls, failure.session, failure.t)
     others = [
         c for c in history.calls if low <= c.t <= high and not c.ok and not _is_same(c, failure.session, failure.t)
     ]
@@ -49,8 +49,8 @@ def _is_same(call: Call, session: str, t: float) -> bool:
     return call.session == session and call.t == t
 
 
-def _last_good(calls: Sequence[Call], session: str, t: float, low: float) -> Iterator[Line]:
-    good = [call for call in calls if call.session == session and call.ok and low <= call.t < t]
+def _last_good(calls: Sequence[Call], session: str, t: float) -> Iterator[Line]:
+    good = [call for call in calls if call.session == session and call.ok and call.t < t]
     if good:
         call = good[-1]
         on = f" on task {short(call.task_id)}" if call.task_id else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 Raw = Mapping[str, Any]
@@ -44,9 +45,28 @@ class Call:
 
     @property
     def is_unacknowledged(self) -> bool:
-        """No answer of the server arrived, so the client cannot know whether the call was applied."""
-        return not self.ok and self.rpc_code is None and self.http_status in (None, 502, 504)
+        """Sent, and no answer of the server arrived: the client cannot know whether the call was applied."""
+        if self.ok or self.rpc_code is not None or self.signature == NOTHING_SENT:
+            return False
+        return self.signature in NO_ANSWER or self.http_status in (None, 502, 504)
 
+    @property
+    def is_write(self) -> bool:
+        """Meant to change the session's state: the client gave it a key, or its tool's name says so."""
+        return bool(self.key) or self.tool.startswith(WRITE_WORDS)
+
+    @property
+    def is_read(self) -> bool:
+        """Meant to show the session's state."""
+        return not self.is_write and self.tool.startswith(READ_WORDS)
+
+
+NOTHING_SENT = "connect-error"
+NO_ANSWER = frozenset({"connection-closed", "stream-ended-without-response", "timeout"})
+"""Signatures of a client's transport (rollproof.probe.answer): what became of a call that has no answer."""
+
+WRITE_WORDS = ("set_", "put_", "add_", "write_", "update_", "create_", "increment")
+READ_WORDS = ("get_", "read_", "show_")
 
 SESSION_GONE_WORDS = ("not found", "terminated", "no valid session", "missing session", "unknown session")
 """How MCP servers say it, across SDKs and versions: Python 404 -32600 "Session not found" and "Session has been
@@ -174,6 +194,17 @@ class History:
         """AWS seconds per real second."""
         speed = self.setting_s("speed")
         return speed if speed and speed > 0 else 1.0
+
+    @cached_property
+    def by_session(self) -> Mapping[str, tuple[Call, ...]]:
+        """Each session's calls in the order in which they were *begun*.
+
+        A slow call that fails at the end of a drain says nothing about those begun, and answered, after it.
+        """
+        found: dict[str, list[Call]] = {}
+        for call in sorted(self.calls, key=lambda call: (call.started_at, call.t)):
+            found.setdefault(call.session, []).append(call)
+        return {session: tuple(calls) for session, calls in found.items()}
 
     def mark_at(self, name: str) -> float | None:
         return next((m.t for m in self.marks if m.text == name), None)

@@ -103,6 +103,7 @@ class Rollout:
     deployment_id: str
     completed_at: float | None
     failed_at: float | None
+    rolls_back: bool  # ECS said that it returns to an earlier deployment
     rolled_back_at: float | None
     steady_at: float | None
     sticky_overrides_drain: bool
@@ -112,7 +113,8 @@ class Rollout:
         """When the disruption was dealt with; None while it was not."""
         if self.disruption is Disruption.FAULT:
             return self.steady_at
-        return next((at for at in (self.completed_at, self.rolled_back_at, self.failed_at) if at is not None), None)
+        ends = (self.completed_at, self.rolled_back_at, None if self.rolls_back else self.failed_at)
+        return next((at for at in ends if at is not None), None)
 
     def life(self, task_id: str) -> TaskLife | None:
         return next((life for life in self.lives if life.task_id == task_id), None)
@@ -148,6 +150,7 @@ def read_rollout(history: History) -> Rollout:
         deployment_id=deployment_id,
         completed_at=completed_at,
         failed_at=failed_at,
+        rolls_back=any(e.t >= start and "rolling back to deployment" in e.text for e in history.events),
         rolled_back_at=rolled_back_at,
         steady_at=_steady_at(history, start if completed_at is None else completed_at) if has_trigger else None,
         sticky_overrides_drain=as_flag(history.settings.get("behaviour.sticky_overrides_drain")),

@@ -19,15 +19,8 @@ from rollproof.verdict.summary import summarise
 
 
 def judge_sessions(history: History, rollout: Rollout) -> tuple[SessionVerdict, ...]:
-    """One verdict a session that called, in order of first sight.
-
-    Calls are taken in the order in which they were *begun*: a slow call that fails at the end of a drain says
-    nothing about the calls that were begun, and answered, after it.
-    """
-    by_session: dict[str, list[Call]] = {}
-    for call in sorted(history.calls, key=lambda call: (call.started_at, call.t)):
-        by_session.setdefault(call.session, []).append(call)
-    return tuple(_judge(name, calls, history, rollout) for name, calls in by_session.items())
+    """One verdict a session that called, in order of first sight."""
+    return tuple(_judge(name, calls, history, rollout) for name, calls in history.by_session.items())
 
 
 def signature_of(call: Call) -> str:
@@ -53,7 +46,7 @@ def failing_for(calls: Sequence[Call]) -> float:
     return total if since is None else total + calls[-1].t - since
 
 
-def _judge(name: str, calls: list[Call], history: History, rollout: Rollout) -> SessionVerdict:
+def _judge(name: str, calls: Sequence[Call], history: History, rollout: Rollout) -> SessionVerdict:
     defects = defects_of(calls)
     forgotten = _forgotten(calls)
     failed = [call for call in calls if not call.ok]
@@ -61,7 +54,7 @@ def _judge(name: str, calls: list[Call], history: History, rollout: Rollout) -> 
     first, signature = _first_failure(failed, defects)
     if first is None and forgotten is not None:
         first, signature = forgotten, "re-initialised: its state was gone"
-    task = served_by(history, first) if first else ""
+    task = served_by(history, name, first.started_at) if first else ""
     return SessionVerdict(
         session=name,
         outcome=outcome,

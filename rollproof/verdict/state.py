@@ -20,6 +20,16 @@ class DefectKind(StrEnum):
     INCOMPLETE = "state incomplete"
     TWICE = "applied twice"
     WRONG = "state differs"
+    FOREIGN = "state of another session"
+
+
+SIGNATURES = {
+    "state-missing": DefectKind.INCOMPLETE,
+    "state-wrong": DefectKind.WRONG,
+    "state-foreign": DefectKind.FOREIGN,
+    "applied-twice": DefectKind.TWICE,
+}
+"""What a probe that keeps the truth itself says of a read (rollproof.probe.checker); its word is taken."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +46,28 @@ class Defect:
 
 
 def defects_of(calls: Sequence[Call]) -> list[Defect]:
-    """The defects of one session's answered reads, in order."""
-    found = []
+    """The first defect of each kind in one session's answered calls, in order.
+
+    A probe's own signature decides; `state` and `expected` are compared only for a client that gives none.
+    """
+    found: dict[DefectKind, Defect] = {}
     acknowledged = {call.key for call in calls if call.ok and call.key}
-    open_calls = 0
+    unsure = 0
     for call in calls:
         if call.is_unacknowledged and call.key not in acknowledged:
-            open_calls += 1
-        answered = call.http_status == 200 and call.rpc_code is None
-        if answered and call.expected is not None and call.state is not None:
-            found += [
-                Defect(kind, text, call) for kind, text in _compare("state", call.state, call.expected, open_calls)
-            ]
-    return found
+            unsure += 1
+        for kind, text in _defects(call, unsure):
+            found.setdefault(kind, Defect(kind, text, call))
+    return list(found.values())
+
+
+def _defects(call: Call, unsure: int) -> list[tuple[DefectKind, str]]:
+    if call.signature:
+        kind = SIGNATURES.get(call.signature)
+        return [(kind, call.error or call.signature)] if kind else []
+    if call.http_status != 200 or call.rpc_code is not None or call.expected is None or call.state is None:
+        return []
+    return _compare("state", call.state, call.expected, unsure)
 
 
 def _compare(name: str, state: Any, expected: Any, allowed: int) -> list[tuple[DefectKind, str]]:

@@ -24,21 +24,21 @@ REACTION_S = 1.0  # from an event to its record on a busy machine; real seconds
 APPLICATION_START_S = 5.0  # a server's own start, never scaled; only ever widens a range upwards
 CLOCK_S = 0.1  # two points of time, each rounded and written by another task; real seconds
 
-TRIGGERED = "deployment triggered"
-STARTED = "started tasks"
-REGISTERED = "registered target"
+TRIGGERED = "triggered"
+STARTED = "tasks started"
+REGISTERED = "registered"
 HEALTHY = "target healthy"
 RUNNING = "task RUNNING"
-DECIDED = "stopped tasks (the decision)"
-DEREGISTERED = "begun draining (event)"
+DECIDED = "stop decided"
+DEREGISTERED = "deregistered"
 DRAINING = "target draining"
-OBEYED = "nodes stop routing to it"
+OBEYED = "nodes stop routing"
 UNUSED = "target unused"
 SIGTERM = "SIGTERM"
 SIGKILL = "SIGKILL"
-EXITED = "process exited"
-STOPPED = "task STOPPED"
-COMPLETED = "deployment completed"
+EXITED = "exited"
+STOPPED = "STOPPED"
+COMPLETED = "completed"
 STEADY = "steady state"
 
 AWS_SECONDS = "AWS s"
@@ -88,7 +88,15 @@ def reference_steps(settings: Mapping[str, Any]) -> tuple[ReferenceStep, ...]:
         else step(DECIDED, REGISTERED, bake, (tick, tick), "O1,O4-O7: 41..72 s after registration", starts=True),
         step(DEREGISTERED, DECIDED, (), (tick,), "O1-O5, O13: 9.1..10.3 s, O7 1.6 s after the decision"),
         step(DRAINING, DEREGISTERED, (), (visible, visible), "O2: 0.1..1.4 s after the event"),
-        step(OBEYED, DRAINING, propagation, (jitter,), "LBC#2366: ~10..20 s after draining", earlier=(jitter,)),
+        step(
+            OBEYED,
+            DRAINING,
+            propagation,
+            (jitter,),
+            "LBC#2366: ~10..20 s after draining",
+            earlier=(jitter,),
+            most=delay,
+        ),
         step(
             UNUSED,
             DRAINING,
@@ -227,18 +235,25 @@ class _Ranges:
         source: str,
         *,
         earlier: Sequence[str] = (),
+        most: Sequence[str] = (),
         unit: str = AWS_SECONDS,
         starts: bool = False,
         is_optional: bool = False,
         is_first_only: bool = False,
     ) -> ReferenceStep:
-        """From the sum of `least`, less `earlier`, to that sum and `more`; `starts`: a server comes up meanwhile."""
+        """From the sum of `least`, less `earlier`, to that sum and `more`, and never beyond `most`.
+
+        `starts`: a server comes up meanwhile.
+        """
         factor = self._facts.speed if unit == AWS_SECONDS else 1.0
         low, above, below = self._sum(least), self._sum(more), self._sum(earlier)
         slack = REACTION_S + (APPLICATION_START_S if starts else 0.0)
         bounds: tuple[float | None, float | None] = (None, None)
         if low is not None and above is not None and below is not None:
-            bounds = (max(low - below - CLOCK_S, -CLOCK_S) * factor, (low + above + slack) * factor)
+            limit = self._sum(most) if most else None
+            limit = inf if limit is None else limit
+            earliest, latest = min(max(low - below, 0.0), limit), min(low + above, limit)
+            bounds = ((earliest - CLOCK_S) * factor, (latest + slack) * factor)
         return ReferenceStep(name, after, *bounds, source, unit, is_optional, is_first_only)
 
     def _sum(self, names: Sequence[str]) -> float | None:

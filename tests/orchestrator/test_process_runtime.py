@@ -347,6 +347,21 @@ class TestAdoption:
         async with EventLog(runtime) as log:
             assert (await log.wait_for(ContainerExited, spec.task_id)).reason == AGENT_DIED
 
+    async def test_a_task_of_the_same_id_in_another_rehearsal_is_left_alone(
+        self, stage: ProcessStage, log: EventLog, tmp_path: Path
+    ) -> None:
+        """Ids come from counters: two rehearsals on one machine have the same."""
+        other = ProcessStage(tmp_path / "other")
+        task = "a" * 32
+        await stage.runtime.start(stage.spec(task, Behaviour.STEADY))
+        try:
+            await other.runtime.start(other.spec(task, Behaviour.STEADY))
+            os.kill(stage.agent_pid(task), signal.SIGKILL)
+            await log.wait_for(ContainerExited, task)
+            assert [found.exit_code for found in await other.runtime.describe()] == [None]
+        finally:
+            await other.close()
+
     async def test_a_watching_runtime_notices_a_dead_agent_by_itself(self, stage: ProcessStage, log: EventLog) -> None:
         task = "a" * 32
         await stage.runtime.start(stage.spec(task, Behaviour.STEADY))

@@ -35,7 +35,7 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 async def command(url: str, *words: str) -> object:
     async with Redis.from_url(url, decode_responses=True) as client:
-        return await client.execute_command(*words)
+        return await client.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

@@ -108,18 +108,22 @@ class Loopback:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        first = b""  # of the next request, where it came before the last script had ended
         try:
-            while (request := await _read(reader)) is not None:
+            while (request := await _read(reader, first)) is not None:
                 self.requests.append(request)
                 reply = Reply(writer, {})
                 script = asyncio.ensure_future(self._script(request, reply))
-                closed = asyncio.ensure_future(reader.read(1)) if request.method == "GET" else None
-                await asyncio.wait({script, closed} - {None}, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[arg-type,type-var]
-                if closed:
-                    closed.cancel()
-                    script.cancel()  # a client that hangs up ends its stream
+                next_byte = asyncio.ensure_future(reader.read(1))
+                await asyncio.wait((script, next_byte), return_when=asyncio.FIRST_COMPLETED)
+                if next_byte.done() and not next_byte.result():
+                    reply.is_cut = True  # the client hung up
+                    script.cancel()
                     return
-                script.result()
+                await script
+                next_byte.cancel()
+                await asyncio.wait((next_byte,))
+                first = b"" if next_byte.cancelled() else next_byte.result()
                 if reply.is_cut:
                     return
         except ConnectionError:
@@ -129,9 +133,9 @@ class Loopback:
             writer.close()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request | None:
+async def _read(reader: asyncio.StreamReader, start: bytes) -> Request | None:
     try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        head = (start + await reader.readuntil(b"\r\n\r\n")).decode()
     except asyncio.IncompleteReadError:
         return None
     first, *lines = head.strip().split("\r\n")

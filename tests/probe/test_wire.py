@@ -185,7 +185,7 @@ async def test_what_cannot_be_taken_up_stays_broken(resumption: Act, tries: int,
         await (resumption if request.method == "GET" else stream("id: e1\nretry: 1\ndata:\n\n"))(reply)
 
     async with Loopback(script) as server:
-        answer = await ask(server.url, resume=True)
+        answer = await ask(server.url, resume=True, reconnect_s=0.001)
         assert [request.method for request in server.requests] == ["POST"] + ["GET"] * tries
     assert answer.signature == "stream-ended-without-response"
     assert told in answer.error

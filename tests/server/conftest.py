@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+import pytest_asyncio
 from server_process import ServerProcess
 
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
@@ -17,13 +18,17 @@ from server.session_store import SessionStore
 
 TTL_S = 60
 
+# looptime asks for "the" event loop around every synchronous test. Unless one was ever set, Python 3.11 then makes
+# one that nobody closes, and the next asynchronous test fails of the warning. Once set, even to none, it makes none.
+asyncio.set_event_loop(None)
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
     """One for the whole run. Tests keep apart by session ids of their own."""
-    server = asyncio.run(provide_redis(tmp_path_factory.mktemp("redis")))
+    server = await provide_redis(tmp_path_factory.mktemp("redis"))
     yield server
-    asyncio.run(server.stop())
+    await server.stop()
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_all_problems_are_reported_together() -> None:
 
 def test_an_option_that_the_redis_client_does_not_know_is_refused_before_the_first_call() -> None:
     settings = Settings.from_environment({"REDIS_URL": "redis://:secret@h:1/0?no_such_option=1"})
-    with pytest.raises(SettingsError, match="REDIS_URL=redis://.*@h:1/0 is not allowed.*no_such_option") as refused:
+    with pytest.raises(SettingsError, match=r"REDIS_URL=redis://.*@h:1/0 is not allowed.*no_such_option") as refused:
         create_session_store(settings)
     assert "secret" not in str(refused.value)
 

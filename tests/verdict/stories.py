@@ -91,7 +91,9 @@ class Tale:
 
     def task(self, task: str, t: float, known: str, desired: str = "RUNNING", **fields: Any) -> Tale:
         target = TARGETS[task]
-        return self.add("task", t, task_id=task, known=known, desired=desired, target_id=target, address=target, **fields)
+        return self.add(
+            "task", t, task_id=task, known=known, desired=desired, target_id=target, address=target, **fields
+        )
 
     def target(self, task: str, t: float, state: str, **fields: Any) -> Tale:
         return self.add("target", t, target_id=TARGETS[task], task_id=task, state=state, **fields)
@@ -113,12 +115,16 @@ class Tale:
         fields = {"ok": True, "http_status": 200, "started_t": t - 0.1, "latency_s": 0.1, **fields}
         return self.add("call", t, session=session, call_number=number, tool=tool, task_id=task or None, **fields)
 
-    def not_found(self, session: str, number: int, tool: str, t: float, **fields: Any) -> Tale:
-        return self.call(session, number, tool, t, ok=False, http_status=404, rpc_error=NOT_FOUND, **fields)
+    def not_found(self, session: str, number: int, tool: str, t: float, task: str = "") -> Tale:
+        return self.call(session, number, tool, t, task, ok=False, http_status=404, rpc_error=NOT_FOUND)
 
     def request(self, task: str, t: float, status: int = 200, **fields: Any) -> Tale:
         fields = {"elb_status_code": str(status), "target_status_code": str(status), **fields}
-        fields = {"request_processing_time": 0.0, "target_processing_time": 0.1, "response_processing_time": 0.0} | fields
+        fields = {
+            "request_processing_time": 0.0,
+            "target_processing_time": 0.1,
+            "response_processing_time": 0.0,
+        } | fields
         return self.add("request", t, target=TARGETS[task], request="POST http://localhost:80/mcp HTTP/1.1", **fields)
 
     def cookie(self, session: str, t: float, task: str, previous: str) -> Tale:
@@ -173,14 +179,14 @@ class Tale:
         """A whole rollout, without calls."""
         return self.settings().warmed_up().triggered().started(CARL, DORA).drained(ANNA, BERT).completed()
 
-    def talk(self, session: str, start: float, end: float, task: str, first: int = 1, every: float = 5.0) -> Tale:
-        """Write and read back every few seconds, all answered by one task, state complete."""
+    def talk(self, session: str, start: float, end: float, task: str, *, first: int = 1) -> Tale:
+        """Write and read back every 5 s, all answered by one task, state complete."""
         number, t = first, start
         while t < end:
             state = {f"seq_{n}": f"call_{n}" for n in range(1, number + 1)}
             self.call(session, number, WRITE, t, task, state_size=number)
             self.call(session, number, READ, t + 1.0, task, state=state, expected=state, state_size=number)
-            number, t = number + 1, t + every
+            number, t = number + 1, t + 5.0
         return self
 
 

@@ -1,9 +1,9 @@
 """Finding and killing what a dead task agent has left running.
 
 An agent that ends in order leaves nothing. One that was killed does: its task's processes. They are known
-by what they carry, not by a process id that may mean another process by now: the task's own endpoint id in
-their environment, or membership of the agent's session while it is older than the present moment's owner
-of that number.
+by what they carry, not by a process id that may mean another process by now: the task's own TMPDIR in their
+environment (a task id would not do: another rehearsal on this machine may count up to the same one), or
+membership of the agent's session.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import time
 
 import psutil
 
-from rollproof.orchestrator.runtimes.task_directory import AgentRecord
+from rollproof.orchestrator.runtimes.task_directory import AgentRecord, TaskDirectory
 
 CLOCK_SLACK_S = 1.0  # psutil's create_time is precise to a clock tick, and boot time to a second
 PATIENCE_S = 2.0
 
 
-def kill_leftovers(task_id: str, agent: AgentRecord | None) -> int:
+def kill_leftovers(directory: TaskDirectory) -> int:
     """SIGKILL every process of the task, with all its descendants, and wait for their end. How many there were."""
-    members = {process.pid: process for process in psutil.process_iter() if _belongs(process, task_id, agent)}
+    agent = directory.read_agent()
+    members = {process.pid: process for process in psutil.process_iter() if _belongs(process, directory, agent)}
     for process in list(members.values()):
         with contextlib.suppress(psutil.Error):
             members.update((child.pid, child) for child in process.children(recursive=True))
@@ -43,13 +44,13 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _belongs(process: psutil.Process, task_id: str, agent: AgentRecord | None) -> bool:
+def _belongs(process: psutil.Process, directory: TaskDirectory, agent: AgentRecord | None) -> bool:
     if process.pid == os.getpid():
         return False
     try:
         if not _runs(process):
             return False
-        if f"/v4/{task_id}-" in process.environ().get("ECS_CONTAINER_METADATA_URI_V4", ""):
+        if process.environ().get("TMPDIR") == str(directory.tmp):
             return True
         return (
             agent is not None

@@ -46,6 +46,8 @@ from rollproof.orchestrator.runtimes.task_agent import FORWARDED
 from rollproof.orchestrator.runtimes.task_directory import TaskDirectory, ring, write_json
 from rollproof.orchestrator.runtimes.task_news import Bell, container_event, present_of
 
+__all__ = ["ImageSpec", "ProcessRuntime"]
+
 AGENT_MODULE = "rollproof.orchestrator.runtimes.task_agent"
 AGENT_START_TIMEOUT_S = 20.0
 AGENT_END_TIMEOUT_S = 5.0
@@ -193,11 +195,10 @@ class ProcessRuntime:
         async with self._alone(directory.task_id):
             if not directory.exists() or directory.agent_lives() or directory.is_over():
                 return
-            agent = directory.read_agent()
-            if agent is None:
+            if directory.read_agent() is None:
                 await asyncio.to_thread(self._resume, directory)
             else:
-                await asyncio.to_thread(kill_leftovers, directory.task_id, agent)
+                await asyncio.to_thread(kill_leftovers, directory)
                 directory.append("exited", exit_code=137, reason=AGENT_DIED)
 
     def _resume(self, directory: TaskDirectory) -> None:
@@ -287,7 +288,7 @@ def _destroy(directory: TaskDirectory) -> None:
             )
         time.sleep(0.005)
     if agent and not directory.is_over():
-        kill_leftovers(directory.task_id, agent)
+        kill_leftovers(directory)
     grave = directory.path.with_name(f".removed-{directory.task_id}")
     with contextlib.suppress(FileNotFoundError):
         directory.path.rename(grave)  # gone at once for everybody, also if we are killed here

@@ -6,7 +6,8 @@ from rollproof.verdict.findings.story import EVIDENCE_LIMIT, Story, call_evidenc
 from rollproof.verdict.model import Finding
 from rollproof.verdict.records import Call
 from rollproof.verdict.rollout import minimum_healthy
-from rollproof.verdict.words import at, count
+from rollproof.verdict.sessions import signature_of
+from rollproof.verdict.words import at, count, some
 
 
 def green_dashboard(story: Story) -> Finding | None:
@@ -49,6 +50,4 @@ def _server_errors(story: Story, start: float, end: float) -> bool:
 
 
 def _codes(gone: list[Call]) -> str:
-    """`404 / -32600`, or each of several."""
-    forms = dict.fromkeys(f"{call.http_status} / {call.rpc_code}" for call in gone)
-    return " and ".join(form.replace(" / None", "") for form in forms)
+    return some(dict.fromkeys(signature_of(call) for call in gone))

@@ -34,13 +34,14 @@ def unacknowledged(story: Story) -> Finding | None:
     if not calls:
         return None
     sessions = dict.fromkeys(call.session for call in calls)
-    without_key = sum(not call.key for call in calls)
+    writes = sum(call.is_write for call in calls)
     return Finding(
         "unacknowledged",
         "Calls of unknown outcome",
         f"{count(len(calls), 'call')} of {count(len(sessions), 'session')} got no answer of the server, first"
         f" {calls[0].tool} of {calls[0].session} at {at(calls[0].t)}: the client cannot know whether they were applied."
-        f" {count(without_key, 'call')} of them carried no idempotency key, so trying again may apply them twice.",
+        f" {count(writes, 'call')} of them meant to change state: trying again may apply them twice, unless the server"
+        " knows an idempotency key.",
         tuple(call_evidence(call) for call in calls[:EVIDENCE_LIMIT]),
     )
 

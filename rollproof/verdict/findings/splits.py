@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rollproof.verdict.causes import served_by
 from rollproof.verdict.findings.story import EVIDENCE_LIMIT, Story, call_evidence
 from rollproof.verdict.model import Finding
-from rollproof.verdict.records import Call, SessionEvent
+from rollproof.verdict.records import Call
 from rollproof.verdict.rollout import SAME_MOMENT_S, TaskLife, target_of
 from rollproof.verdict.sessions import signature_of
+from rollproof.verdict.streams import streams_of
 from rollproof.verdict.words import at, count, short
 
 
@@ -54,19 +54,16 @@ def split_session(story: Story) -> Finding | None:
 
 
 def _split_pairs(calls: tuple[Call, ...]) -> Iterator[tuple[Call, Call]]:
-    """A call that succeeded, and the next one of the same number with another tool, which failed."""
-    last: dict[tuple[str, int], Call] = {}
+    """A write that succeeded, and the first read of the same number after it, if that one failed."""
+    written: dict[tuple[str, int], Call] = {}
     for call in calls:
         if call.number is None:
             continue
-        before = last.get((call.session, call.number))
-        if before is not None and before.ok and not call.ok and before.tool != call.tool and not _is_read(before):
-            yield before, call
-        last[call.session, call.number] = call
-
-
-def _is_read(call: Call) -> bool:
-    return call.tool.startswith(("get_", "list_", "read_", "ping", "whoami"))
+        operation = (call.session, call.number)
+        if call.is_write and call.ok:
+            written[operation] = call
+        elif call.is_read and (write := written.pop(operation, None)) is not None and not call.ok:
+            yield write, call
 
 
 def _next_task(story: Story, read: Call) -> str:
@@ -83,25 +80,13 @@ def _next_task(story: Story, read: Call) -> str:
 
 def _splits(story: Story) -> Iterator[tuple[TaskLife, Call]]:
     """Each answered call of a session whose stream was open on another task that drained."""
-    for opened in story.history.sessions:
-        task = opened.task_id or served_by_at(story, opened.session, opened.t)
-        life = story.rollout.life(task)
-        if opened.event != "stream_opened" or life is None or life.draining_at is None:
+    for stream in streams_of(story.history):
+        life = story.rollout.life(stream.task_id)
+        if life is None or life.draining_at is None:
             continue
-        end = _stream_end(story, opened, life)
-        for call in story.history.calls:
-            is_elsewhere = call.session == opened.session and call.ok and call.task_id not in ("", task)
-            if is_elsewhere and max(opened.t, life.draining_at) <= call.started_at and call.t <= end:
+        ends = (stream.ended_at, life.exited_at, story.history.ended_at)
+        end = next(t for t in ends if t is not None)
+        for call in story.history.by_session.get(stream.session, ()):
+            is_elsewhere = call.ok and call.task_id not in ("", stream.task_id)
+            if is_elsewhere and max(stream.opened_at, life.draining_at) <= call.started_at and call.t <= end:
                 yield life, call
-
-
-def served_by_at(story: Story, session: str, t: float) -> str:
-    """The task that served `session` at `t`."""
-    return served_by(story.history, Call(t, session, None, "", True, t))
-
-
-def _stream_end(story: Story, opened: SessionEvent, life: TaskLife) -> float:
-    """The end that was written down, else that of the task, else of the history."""
-    ends = (e.t for e in story.history.sessions if e.session == opened.session and e.event == "stream_ended")
-    known = next((t for t in ends if t >= opened.t), life.exited_at)
-    return story.history.ended_at if known is None else known

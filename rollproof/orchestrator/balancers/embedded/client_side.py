@@ -1,8 +1,8 @@
 """A client's connection: reads request heads, one exchange at a time, and answers what is no request.
 
-Pipelined requests wait in a buffer and are served in order. A connection that is to be closed while the client may still be
-sending is closed in two steps (RFC 9112, 9.6): the last response and FIN first, then what still comes is read and dropped for
-a moment, so that no reset destroys the answer on its way.
+Pipelined requests wait in a buffer and are served in order. A connection that is to be closed while the client
+may still be sending is closed in two steps (RFC 9112, 9.6): the last response and FIN first, then what still
+comes is read and dropped for a moment, so that no reset destroys the answer on its way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rollproof.orchestrator.balancers.embedded.heads import (
     Malformed,
     parse_request,
 )
-from rollproof.orchestrator.balancers.embedded.log_line import refusal_line
+from rollproof.orchestrator.balancers.embedded.log_line import Refusal
 from rollproof.orchestrator.balancers.embedded.pages import error_page
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class ClientConnection(asyncio.Protocol):
         self.active_at = 0.0  # the last byte either way
         self._opened_at = 0.0
         self._node_index = plane.next_node_index()
-        self._trace_prefix = b""
+        self._home = plane.node_at(self._node_index)  # where the connection is counted
+        self.conn_trace_id = "TID_" + plane.fresh_id(128)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._buffer = bytearray()  # half a head, or requests that wait for their turn
         self._scanned = 0
@@ -60,13 +61,12 @@ class ClientConnection(asyncio.Protocol):
         self.address = Address(str(peer[0]), int(peer[1]))
         self._opened_at = self.active_at = self.plane.clock.now()
         self.plane.clients.add(self)
-        stats = self._node.stats
-        stats.new_connections += 1
-        stats.active_connections += 1
+        self._home.stats.new_connections += 1
+        self._home.stats.active_connections += 1
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.plane.clients.discard(self)
-        self._node.stats.active_connections -= 1
+        self._home.stats.active_connections -= 1
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.on_client_lost()
@@ -157,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
         stats = self._node.stats
         stats.elb_statuses[error.status] += 1
         stats.requests += 1
-        self.plane.log.write(refusal_line(self, error, data[: data.find(b"\r\n")], len(data), len(page), now))
+        self.plane.log.write(Refusal(self, error, len(data), len(page), now))
         self.write(page)
         self._close_in_two_steps()
 
@@ -183,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
         return data
 
     def is_to_close(self, now: float) -> bool:
-        """Whether the next response is the connection's last: its life is over (client_keep_alive), or the balancer's."""
+        """Whether the next response is the last: its life (client_keep_alive) is over, or the balancer's."""
         return self.plane.is_stopping or now - self._opened_at >= self.plane.settings.client_keep_alive_s
 
     def error_page(self, status: int, *, keep_alive: bool, is_head: bool) -> bytes:
@@ -225,6 +225,15 @@ class ClientConnection(asyncio.Protocol):
         if not self._closing_at:
             self._closing_at = self.plane.clock.now()
         self._transport.close()
+
+    def end(self) -> None:
+        """The balancer ends."""
+        if self.exchange is not None:
+            self.exchange.fail(502, "BalancerStopped")
+        if self._transport.get_write_buffer_size():
+            self.close()
+        else:
+            self._transport.abort()
 
     def _close_in_two_steps(self) -> None:
         self._closing_at = self.plane.clock.now()

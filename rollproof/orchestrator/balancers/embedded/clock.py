@@ -1,4 +1,4 @@
-"""The data plane's time: one monotonic clock, and the texts that headers and log lines need of it, made once a second."""
+"""The data plane's time: one monotonic clock, and the texts that headers and log lines need of it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ class PlaneClock:
         """UTC with microseconds, as the access log has it."""
         at = now + self._offset
         second = int(at)
-        if second == self._second:
-            return "%s.%06dZ" % (self._iso, (at - second) * 1e6)
-        return "%s.%06dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)), (at - second) * 1e6)
+        text = self._iso if second == self._second else _iso_second(second)
+        return f"{text}.{int((at - second) * 1e6):06d}Z"
 
     def date(self, now: float) -> bytes:
         """The HTTP date of `now`."""
@@ -49,6 +48,10 @@ class PlaneClock:
         second = int(now + self._offset)
         if second != self._second:
             self._second = second
-            self._iso = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._iso = _iso_second(second)
             self._date = formatdate(second, usegmt=True).encode()
             self._expires = formatdate(second + EXPIRES_AFTER_S, usegmt=True).encode()
+
+
+def _iso_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -30,14 +30,14 @@ _APP_PREFIX = b"\0" * 8
 class Cookies(Protocol):
     """What a stickiness type does with a request's cookies and a response's."""
 
-    def read(self, header: bytes | None) -> Claim | None:
+    def read(self, header: bytes | None, /) -> Claim | None:
         """The claim of a request's Cookie header; None where there is none that counts. Never raises."""
 
-    def issue(self, claim: Claim, *, expires: bytes, had_claim: bool, set_cookies: list[bytes], agent: bytes) -> bytes:
+    def issue(self, claim: Claim, expires: bytes, had_claim: bool, set_cookies: list[bytes], agent: bytes, /) -> bytes:
         """Set-Cookie lines for a target's response, each ended by CRLF; may be empty.
 
-        `expires` is an HTTP date, `had_claim` whether `read` found one, `set_cookies` the target's own, `agent` the
-        client's User-Agent.
+        `expires` is an HTTP date, `had_claim` whether the request's cookie counted, `set_cookies` the target's own,
+        `agent` the client's User-Agent.
         """
 
 
@@ -74,10 +74,10 @@ class Seal:
 class NoCookies:
     """Stickiness is off."""
 
-    def read(self, header: bytes | None) -> Claim | None:
+    def read(self, _header: bytes | None, /) -> Claim | None:
         return None
 
-    def issue(self, claim: Claim, *, expires: bytes, had_claim: bool, set_cookies: list[bytes], agent: bytes) -> bytes:
+    def issue(self, _claim: Claim, _expires: bytes, _had: bool, _set_cookies: list[bytes], _agent: bytes, /) -> bytes:
         return b""
 
 
@@ -89,7 +89,7 @@ class LbCookies:
         self._context = b"AWSALB\0" + group
         self._is_secure = is_secure
 
-    def read(self, header: bytes | None) -> Claim | None:
+    def read(self, header: bytes | None, /) -> Claim | None:
         if header is None:
             return None
         value = stickiness.cookie_value(header, stickiness.LB_COOKIE)
@@ -98,7 +98,7 @@ class LbCookies:
         plaintext = self._seal.open(value, self._context) if value else None
         return None if plaintext is None else stickiness.unpack_claim(plaintext)
 
-    def issue(self, claim: Claim, *, expires: bytes, had_claim: bool, set_cookies: list[bytes], agent: bytes) -> bytes:
+    def issue(self, claim: Claim, expires: bytes, _had: bool, _set_cookies: list[bytes], _agent: bytes, /) -> bytes:
         plaintext = stickiness.pack_claim(claim, stickiness.LB_PLAINTEXT_SIZE)
         return stickiness.lb_cookie_lines(self._seal.seal(plaintext, self._context), expires, self._is_secure)
 
@@ -111,14 +111,14 @@ class AppCookies:
         self._context = b"AWSALBAPP\0" + group
         self._name = name.encode()
 
-    def read(self, header: bytes | None) -> Claim | None:
+    def read(self, header: bytes | None, /) -> Claim | None:
         if header is None or stickiness.cookie_value(header, self._name) is None:
             return None
         value = stickiness.cookie_value(header, stickiness.APP_COOKIES[0])
         plaintext = self._seal.open(value, self._context, _APP_PREFIX) if value else None
         return None if plaintext is None else stickiness.unpack_claim(plaintext)
 
-    def issue(self, claim: Claim, *, expires: bytes, had_claim: bool, set_cookies: list[bytes], agent: bytes) -> bytes:
+    def issue(self, claim: Claim, expires: bytes, had_claim: bool, set_cookies: list[bytes], agent: bytes, /) -> bytes:
         if not had_claim and not any(stickiness.sets_cookie(c, self._name) for c in set_cookies):
             return b""
         plaintext = stickiness.pack_claim(claim, stickiness.APP_PLAINTEXT_SIZE)

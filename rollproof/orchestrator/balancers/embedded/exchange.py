@@ -4,12 +4,14 @@
                  └─ 503                    └─ 502, 504            └─ 400, 408        └─ 502, 504, truncated
 
 Nothing is tried twice: a target that refuses, resets or has just closed a kept-alive connection costs the client
-a 502, as at an ALB, which has no retry (LBC#2366). An upgraded connection is the same exchange with both bodies open-ended.
+a 502, as at an ALB, which has no retry (LBC#2366). An upgraded connection is the same exchange with both bodies
+open-ended.
 Callbacks only: no task runs for a request, except while a new connection to a target is made.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 from rollproof.core.stickiness import Claim
 from rollproof.orchestrator.balancers.embedded.framing import (
@@ -42,7 +44,7 @@ class Exchange:
 
     __slots__ = (
         *("client", "plane", "node", "request", "pool", "link", "is_over", "is_tunnel", "request_done"),
-        *("had_claim", "trace_id", "created_at", "sent_at", "answered_at", "answering_at"),
+        *("had_claim", "trace_id", "created_at", "sent_at", "answered_at", "answering_at", "ended_at"),
         *("elb_status", "target_status", "error_reason", "received", "sent"),
         *("_request_body", "_pending", "_response_body", "_chunks", "_keep_alive", "_reusable"),
     )
@@ -60,7 +62,7 @@ class Exchange:
         self.had_claim = False
         self.trace_id = b""
         self.created_at = now
-        self.sent_at = self.answered_at = self.answering_at = 0.0  # 0: it has not come to that
+        self.sent_at = self.answered_at = self.answering_at = self.ended_at = 0.0  # 0: it has not come to that
         self.elb_status = 0
         self.target_status = 0
         self.error_reason = "-"
@@ -83,11 +85,10 @@ class Exchange:
         except BadFraming:
             self.fail(400, "BadChunk")
             return
-        route = self.plane.route(self.node, request.cookie, self.created_at)
-        if route is None:
+        target, self.had_claim = self.plane.route(self.node, request.cookie, self.created_at)
+        if target is None:
             self.fail(503, "NoTarget")
             return
-        target, self.had_claim = route
         self.pool = pool = self.node.pool(target, self.plane.stats_of)
         pool.busy.add(self)
         pool.stats.requests += 1
@@ -202,11 +203,12 @@ class Exchange:
         return UntilClose() if response.content_length is None else FixedLength(response.content_length)
 
     def _length_field(self, response: ResponseHead, body: Framing) -> bytes:
-        """The framing field for the client. HTTP/1.0 knows no chunks: there, the end of the connection ends the body."""
+        """The framing field for the client. HTTP/1.0 knows no chunks: there, closing ends the body."""
         if response.content_length is not None:
             return b"" if response.status == 204 else b"Content-Length: %d\r\n" % response.content_length
         if isinstance(body, NoBody):
-            return b"Transfer-Encoding: chunked\r\n" if response.is_chunked and response.status == 200 else b""
+            is_chunked = response.is_chunked and self.request.method == b"HEAD" and not self.request.is_http10
+            return b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
         if self.request.is_http10:
             self._keep_alive = False
             return b""
@@ -217,13 +219,8 @@ class Exchange:
         assert self.pool is not None  # noqa: S101 - a target has answered
         plane = self.plane
         claim = Claim(plane.key_of(self.pool.target_id), plane.clock.unix(now) + plane.table.stickiness.duration_s)
-        return plane.cookies.issue(
-            claim,
-            expires=plane.clock.expires(now),
-            had_claim=self.had_claim,
-            set_cookies=response.set_cookies,
-            agent=self.request.user_agent or b"",
-        )
+        agent = self.request.user_agent or b""
+        return plane.cookies.issue(claim, plane.clock.expires(now), self.had_claim, response.set_cookies, agent)
 
     def _encoded(self, payload: bytes, is_complete: bool) -> bytes:
         if not self._chunks:
@@ -307,7 +304,8 @@ class Exchange:
             self.client.truncate(is_delimited=self._chunks or isinstance(self._response_body, FixedLength))
             return
         self.elb_status = status
-        keep_alive = self._keep_alive and self.request_done and status >= 500 and not self.client.is_to_close(0.0)
+        keep_alive = self._keep_alive and self.request_done and status >= 500
+        keep_alive = keep_alive and not self.client.is_to_close(self.plane.clock.now())
         page = self.client.error_page(status, keep_alive=keep_alive, is_head=self.request.method == b"HEAD")
         self.sent += len(page)
         self._close_books(reason)
@@ -349,6 +347,8 @@ class Exchange:
             stats.elb_statuses[self.elb_status] += 1
         stats.requests += 1
         stats.processed_bytes += self.received + self.sent
-        self.plane.log.write(exchange_line(self))
+        self.ended_at = self.plane.clock.now()
+        self.plane.log.write(self)
 
-
+    def log_line(self) -> str:
+        return exchange_line(self)

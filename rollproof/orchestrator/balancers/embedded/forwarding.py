@@ -61,7 +61,7 @@ class ForwardingRules:
     def response_head(
         self, response: ResponseHead, cookies: bytes, *, length: bytes, keep_alive: bool, date: bytes
     ) -> bytes:
-        """The head for the client. `length` is its framing field with CRLF, or nothing; `date` where the target sent none.
+        """The head for the client. `length` is its framing field with CRLF, or nothing; `date` is for a target without.
 
         The fields keep the target's order behind Date and Connection; its own cookies come before the balancer's.
         """

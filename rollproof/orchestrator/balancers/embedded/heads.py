@@ -1,8 +1,8 @@
-"""Reads request and response heads, strictly: llhttp (httptools) tokenises and validates, this module adds an ALB's limits.
+"""Reads request and response heads, strictly: llhttp (httptools) tokenises and validates, here are an ALB's limits.
 
-A head is parsed in one piece, once its empty line has come; bodies never go through llhttp (see `framing`). What comes out is
-lists of fields, never bytes to be passed on as they are: the forwarded head is written anew from them, so that nothing
-a target would read differently can reach it.
+A head is parsed in one piece, once its empty line has come; bodies never go through llhttp (see `framing`). What
+comes out is lists of fields, never bytes to be passed on as they are: the forwarded head is written anew from
+them, so that nothing a target would read differently can reach it.
 
 llhttp 9 already refuses bare LF, folded lines, space before the colon, control characters, NUL, repeated or
 malformed Content-Length, and Content-Length together with Transfer-Encoding.
@@ -212,8 +212,7 @@ def _length(value: bytes) -> int:
 
 
 def _read_connection(request: RequestHead, value: bytes) -> None:
-    for token in value.lower().split(b","):
-        token = token.strip(b" \t")
+    for token in (part.strip(b" \t") for part in value.lower().split(b",")):
         if token == b"close":
             request.wants_close = True
         elif token == b"keep-alive":

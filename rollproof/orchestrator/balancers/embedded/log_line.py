@@ -6,9 +6,9 @@ actions (authentication, Lambda, cookies of weighted groups) and leaves the caus
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from rollproof.core.access_log import LINE, duration, quotable
+from rollproof.core.access_log import FIELDS, LINE, duration, quotable
 
 if TYPE_CHECKING:
     from rollproof.orchestrator.balancers.embedded.client_side import ClientConnection
@@ -16,19 +16,28 @@ if TYPE_CHECKING:
     from rollproof.orchestrator.balancers.embedded.heads import Malformed
 
 
+_CONSTANT = {
+    **dict.fromkeys(("ssl_cipher", "ssl_protocol", "domain_name", "chosen_cert_arn", "redirect_url"), "-"),
+    **dict.fromkeys(("classification", "classification_reason", "request_transform_status"), "-"),
+    **dict.fromkeys(("transformed_host", "transformed_uri"), "-"),
+    "matched_rule_priority": "0",
+    "actions_executed": "forward",
+}
+_EXCHANGE_LINE = LINE.replace("%d", "%s") % tuple(_CONSTANT.get(name, "%s") for name in FIELDS)
+"""The line of an exchange with what never differs filled in."""
+
+
 def exchange_line(exchange: Exchange) -> str:
     """The line of a request that was read whole. A WebSocket's is written when it closes."""
     plane, request, pool = exchange.plane, exchange.request, exchange.pool
-    now, rules = plane.clock.now(), plane.rules
-    kind = ("wss" if rules.is_secure else "ws") if exchange.is_tunnel else rules.scheme
+    rules, client = plane.rules, exchange.client
     target = "-" if pool is None else pool.target_id
-    target_status = str(exchange.target_status) if exchange.target_status else "-"
-    reason = exchange.error_reason
-    return LINE % (
-        kind,
-        plane.clock.iso(now),
+    target_status = exchange.target_status or "-"
+    return _EXCHANGE_LINE % (
+        ("wss" if rules.is_secure else "ws") if exchange.is_tunnel else rules.scheme,
+        plane.clock.iso(exchange.ended_at),
         plane.elb,
-        exchange.client.address.text,
+        client.address.text,
         target,
         *_durations(exchange),
         exchange.elb_status,
@@ -37,25 +46,13 @@ def exchange_line(exchange: Exchange) -> str:
         exchange.sent,
         _request_text(exchange),
         quotable(request.user_agent.decode("latin-1")) if request.user_agent else "-",
-        "-",
-        "-",
         plane.table.target_group_arn or "-",
         quotable(exchange.trace_id.decode("latin-1")),
-        "-",
-        "-",
-        "0",
         plane.clock.iso(exchange.created_at),
-        "forward",
-        "-",
-        reason,
+        exchange.error_reason,
         target,
         target_status,
-        "-",
-        "-",
-        exchange.client.conn_trace_id,
-        "-",
-        "-",
-        "-",
+        client.conn_trace_id,
     )
 
 
@@ -80,23 +77,26 @@ def _request_text(exchange: Exchange) -> str:
     return quotable(f"{request.method.decode()} {rules.scheme}://{host}{path} HTTP/{version}")
 
 
-def refusal_line(
-    client: ClientConnection, error: Malformed, line: bytes, received: int, sent: int, now: float
-) -> str:
-    """The line of bytes that were no acceptable request: no rule was evaluated, no target chosen.
+class Refusal(NamedTuple):
+    """Bytes that were no acceptable request: no rule was evaluated, no target chosen, nothing of it is quoted."""
 
-    `line` is the first line received. Of it only the method is written: the rest is not to be trusted.
-    """
-    plane = client.plane
-    classification, reason = ("Severe", error.reason) if error.status in (400, 501) else ("-", "-")
-    at = plane.clock.iso(now)
-    return LINE % (
-        plane.rules.scheme,
-        at,
-        plane.elb,
-        client.address.text,
-        *("-", "-1", "-1", "-1", error.status, "-", received, sent),
-        f"- {plane.rules.scheme}://-:{plane.rules.port}- -",
-        *("-", "-", "-", "-", "-", "-", "-", "-1", at, "-", "-", "-", "-", "-"),
-        *(classification, reason, client.conn_trace_id, "-", "-", "-"),
-    )
+    client: ClientConnection
+    error: Malformed
+    received: int
+    sent: int
+    at: float
+
+    def log_line(self) -> str:
+        plane, error = self.client.plane, self.error
+        classification, reason = ("Severe", error.reason) if error.status in (400, 501) else ("-", "-")
+        at = plane.clock.iso(self.at)
+        return LINE % (
+            plane.rules.scheme,
+            at,
+            plane.elb,
+            self.client.address.text,
+            *("-", "-1", "-1", "-1", error.status, "-", self.received, self.sent),
+            f"- {plane.rules.scheme}://-:{plane.rules.port}- -",
+            *("-", "-", "-", "-", "-", "-", "-", "-1", at, "-", "-", "-", "-", "-"),
+            *(classification, reason, self.client.conn_trace_id, "-", "-", "-"),
+        )

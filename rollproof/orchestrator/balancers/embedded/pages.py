@@ -31,9 +31,7 @@ def _page(status: int, server_header: bool, keep_alive: bool) -> tuple[bytes, by
     server = "Server: awselb/2.0\r\n" if server_header else ""
     connection = "keep-alive" if keep_alive else "close"
     before = f"HTTP/1.1 {status} {phrase}\r\n{server}Date: ".encode()
-    after = (
-        f"\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: {connection}\r\n\r\n"
-    ).encode()
+    after = (f"\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: {connection}\r\n\r\n").encode()
     return before, after, body
 
 

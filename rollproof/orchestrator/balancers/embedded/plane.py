@@ -1,14 +1,13 @@
 """The data plane: the current table, its nodes, and what every connection asks of them.
 
-Decides nothing by itself: who may be chosen, how long a delay lasts and what a node knows comes with the table. One event
-loop, one thread: a table takes effect between two callbacks, so no request ever sees half of one.
+Decides nothing by itself: who may be chosen, how long a delay lasts and what a node knows comes with the table.
+One event loop, one thread: a table takes effect between two callbacks, so no request ever sees half of one.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rollproof.core.access_log import load_balancer_resource
 from rollproof.core.errors import Permanent
@@ -31,25 +30,18 @@ EMPTY_TABLE = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
 CUT_REASON = "DeregistrationDelayElapsed"
 
 
-class Route(NamedTuple):
-    """Where a request goes, and whether a cookie said so."""
-
-    target: RoutableTarget
-    had_claim: bool
-
-
 class DataPlane:
     """Shared by all connections of one balancer."""
 
-    def __init__(self, log: LogWriter, seal: Seal, *, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, log: LogWriter, seal: Seal, *, chance: random.Random | None = None) -> None:
         self.log = log
         self.clock = PlaneClock()
         self.clients: set[ClientConnection] = set()
         self.targets: dict[str, TargetStats] = {}
         self.is_stopping = False
-        self.listen_port = 0
         self._seal = seal
-        self._draw = draw
+        chance = chance or random.Random()
+        self._draw, self._bits = chance.random, chance.getrandbits
         self._accepted = 0
         self._nodes: dict[str, Node] = {}
         self._keys: dict[str, bytes] = {}
@@ -72,9 +64,7 @@ class DataPlane:
         self.table = table
         self.settings = table.load_balancer
         self.rules = ForwardingRules(table.load_balancer)
-        self.cookies = cookies_for(
-            table.stickiness, self._seal, table.target_group_arn, is_secure=self.rules.is_secure
-        )
+        self.cookies = cookies_for(table.stickiness, self._seal, table.target_group_arn, is_secure=self.rules.is_secure)
         self.elb = load_balancer_resource(table.load_balancer.name)
         self._keys = {t.id: target_key(t.id) for n in table.nodes for t in n.targets}
         self.nodes: list[Node] = []
@@ -98,8 +88,8 @@ class DataPlane:
     def node_at(self, index: int) -> Node:
         return self.nodes[index % len(self.nodes)]
 
-    def route(self, node: Node, cookie: bytes | None, now: float) -> Route | None:
-        """The target of one request; None where there is none (503)."""
+    def route(self, node: Node, cookie: bytes | None, now: float) -> tuple[RoutableTarget | None, bool]:
+        """The target of one request, None where there is none (503); and whether its cookie counted."""
         view = node.view
         claim = self.cookies.read(cookie)
         had_claim = claim is not None and claim.valid_until > self.clock.unix(now)
@@ -115,7 +105,15 @@ class DataPlane:
                 elapsed_s=now - node.published_at,
             )
             node.turn += 1
-        return None if target is None else Route(target, had_claim)
+        return target, had_claim
+
+    def fresh_id(self, bits: int) -> str:
+        """Random hex digits, 4 bits each."""
+        return f"{self._bits(bits):0{bits // 4}x}"
+
+    def fresh_trace_id(self, now: float) -> bytes:
+        """1-<8 hex of the time>-<24 hex>. ALB-UG/load-balancer-request-tracing."""
+        return b"1-%08x-%024x" % (int(self.clock.unix(now)), self._bits(96))
 
     def key_of(self, target_id: str) -> bytes:
         return self._keys.get(target_id) or target_key(target_id)
@@ -157,6 +155,20 @@ class DataPlane:
             for pool in node.all_pools():
                 for link in [link for link in pool.idle if link.active_at < oldest]:
                     link.close()
+
+    def close_all(self) -> None:
+        """The balancer ends: every connection is closed, requests in flight as by `cut`."""
+        for client in list(self.clients):
+            client.end()
+        for node in self._nodes.values():
+            for pool in node.all_pools():
+                pool.retire()
+                for task in list(pool.connects):
+                    task.cancel()
+
+    @property
+    def has_connections(self) -> bool:
+        return bool(self.clients) or any(p.connects for n in self._nodes.values() for p in n.all_pools())
 
     @property
     def sweep_interval_s(self) -> float:

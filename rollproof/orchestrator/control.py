@@ -1,0 +1,171 @@
+"""How another process talks to a running orchestrator: one JSON object a line, over a unix socket of mode 0600.
+
+    {"do": "status"}                                        -> {"ok": {...describe...}}
+    {"do": "update-service", "force_new_deployment": true}  -> {"ok": {"deployment": "ecs-svc/..."}}
+    {"do": "stop-task", "task": "3f2a", "reason": "..."}     -> {"ok": {"task_id": "..."}}
+    {"do": "kill-task", "task": "3f2a"}                      -> {"ok": {"task_id": "..."}}
+    {"do": "shut-down"}                                      -> {"ok": {}}, and the orchestrator ends its stage
+
+An error answers {"error": message, "hint": what next}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageError
+from rollproof.core.events import ServiceUpdateRequested, TaskStopRequested
+from rollproof.core.settings import TaskDefinition
+from rollproof.core.world import World
+from rollproof.orchestrator.local_stage import LocalStage
+
+SOCKET = "control.sock"
+_LINE_LIMIT = 1 << 20
+_ANSWER_TIMEOUT_S = 10.0
+_NUMBERS = ("desired_count", "minimum_healthy_percent", "maximum_percent")
+
+
+class ControlServer:
+    """Answers requests about `stage`. `shut_down` is set when one asks for the end."""
+
+    def __init__(self, stage: LocalStage) -> None:
+        self._stage = stage
+        self.shut_down = asyncio.Event()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> ControlServer:
+        path = self._stage.plan.state_dir / SOCKET
+        path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, path, limit=_LINE_LIMIT)
+        os.chmod(path, 0o600)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+                while line := await reader.readline():
+                    answer = await self._answer(line)
+                    writer.write(json.dumps(answer).encode() + b"\n")
+                    await writer.drain()
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            asked = json.loads(line)
+            if not isinstance(asked, dict):
+                raise UsageError("a request is a JSON object")
+            return {"ok": await self._do(asked)}
+        except json.JSONDecodeError as error:
+            return {"error": f"not JSON: {error}", "hint": ""}
+        except RollproofError as error:
+            return {"error": error.message, "hint": error.hint}
+
+    async def _do(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        stage, orchestrator = self._stage, self._stage.orchestrator
+        match asked.get("do"):
+            case "status":
+                plan = stage.plan
+                return orchestrator.describe() | {
+                    "endpoint": plan.endpoint, "speed": plan.speed, "run_dir": str(plan.run_dir), "pid": os.getpid(),
+                }  # fmt: skip
+            case "update-service":
+                request = update_request(orchestrator.world, asked)
+                number = orchestrator.world.deployments_made
+                orchestrator.tell(request)
+                if request.task_definition is not None or request.force_new_deployment:
+                    stage.history.record("mark", name="deployment-triggered")
+                    await orchestrator.wait_for(lambda world: world.deployments_made > number)
+                return {"deployment": orchestrator.world.primary.id}
+            case "stop-task":
+                task_id = find_task(orchestrator.world, str(asked.get("task", "")))
+                stage.history.record("fault", name="stop-task", target=task_id)
+                orchestrator.tell(TaskStopRequested(task_id, str(asked.get("reason", ""))))
+                return {"task_id": task_id}
+            case "kill-task":
+                task_id = find_task(orchestrator.world, str(asked.get("task", "")))
+                await stage.kill_task(task_id)
+                return {"task_id": task_id}
+            case "shut-down":
+                self.shut_down.set()
+                return {}
+            case other:
+                raise UsageError(f"unknown request {other!r}")
+
+
+def update_request(world: World, asked: Mapping[str, Any]) -> ServiceUpdateRequested:
+    """UpdateService from its JSON. A new image, command or environment registers the next revision.
+
+    Raises UsageError for values of the wrong kind, or if nothing is asked for.
+    """
+    changes: dict[str, Any] = {}
+    for name in _NUMBERS:
+        if (value := asked.get(name)) is not None:
+            if not isinstance(value, int) or value < 0:
+                raise UsageError(f"{name} must be a whole number, 0 or more, not {value!r}")
+            changes[name] = value
+    definition = _next_revision(world, asked)
+    force = bool(asked.get("force_new_deployment"))
+    if not (changes or definition or force):
+        raise UsageError("nothing to change", hint="give --force-new-deployment, --image, --env, --desired-count, ...")
+    return ServiceUpdateRequested(task_definition=definition, force_new_deployment=force, **changes)
+
+
+def _next_revision(world: World, asked: Mapping[str, Any]) -> TaskDefinition | None:
+    environment, image, command = asked.get("environment") or {}, asked.get("image"), asked.get("command")
+    if not (environment or image or command):
+        return None
+    now = world.settings.task_definition
+    revision = 1 + max(x.revision for x in world.definitions.values() if x.family == now.family)
+    return replace(
+        now,
+        revision=revision,
+        image=str(image or now.image),
+        command=tuple(command) if command else now.command,
+        environment={**now.environment, **{str(k): str(v) for k, v in environment.items()}},
+    )
+
+
+def find_task(world: World, prefix: str) -> str:
+    """The id of the one running task that begins with `prefix`; "" means the oldest. Raises UsageError otherwise."""
+    running = sorted((x for x in world.tasks.values() if x.is_wanted), key=lambda x: x.created_at)
+    found = [x.id for x in running if x.id.startswith(prefix)]
+    if not found:
+        raise UsageError(f"no running task {prefix!r}", hint="rollproof status lists them")
+    if prefix and len(found) > 1:
+        raise UsageError(f"{prefix!r} could be {len(found)} tasks", hint="give more of the id")
+    return found[0]
+
+
+async def ask(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask the orchestrator of the stage in `state_dir`. Raises UsageError if none runs, or with its own answer."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(state_dir / SOCKET, limit=_LINE_LIMIT)
+    except OSError as error:
+        raise UsageError(
+            f"no orchestrator answers in {state_dir}", hint="rollproof up starts one, and takes over what runs there"
+        ) from error
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+            writer.write(json.dumps(dict(request)).encode() + b"\n")
+            answer = json.loads(await reader.readline() or b'{"error": "it ended meanwhile"}')
+    except TimeoutError as error:
+        raise Temporary(f"the orchestrator in {state_dir} does not answer", hint="try again") from error
+    finally:
+        writer.close()
+    if "error" in answer:
+        raise UsageError(answer["error"], hint=answer.get("hint", ""))
+    if not isinstance(answer.get("ok"), dict):
+        raise Permanent(f"the orchestrator in {state_dir} gave no answer that is understood")
+    return dict(answer["ok"])

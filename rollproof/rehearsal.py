@@ -1,0 +1,328 @@
+"""The play: set a stage, warm up, disrupt, wait until steady, judge.
+
+    async with open_stage(plan) as stage:      # balancer, Redis, tasks: until the service is steady
+        probe warmed up                        # every session has written and read once
+        disrupt                                # a deployment, a bad image, a crash, StopTask
+        wait until steady again
+        probe ended                            # one last read of every session
+    judge(history)
+
+What the command line and the pytest plugin both call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rollproof.api.knobs import setting_rows
+from rollproof.core.deployment import RolloutState, failure_threshold
+from rollproof.core.errors import Permanent, Temporary
+from rollproof.core.events import ServiceUpdateRequested, TaskStopRequested
+from rollproof.core.settings import Settings
+from rollproof.core.task import TaskStatus
+from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
+from rollproof.core.world import World
+from rollproof.history import Record, read_history
+from rollproof.orchestrator.local_stage import LocalStage, open_stage
+from rollproof.orchestrator.stage_files import StagePlan
+from rollproof.probe import Probe, ProbeOptions
+from rollproof.report import write_reports
+from rollproof.subject import CRASHES_AT_START, NEVER_LISTENS, Subject
+from rollproof.verdict.model import Verdict
+
+AWS = Timing()
+PROBE = ProbeOptions("http://localhost/mcp", sessions=20, delay_s=1.0)
+
+_WARM_UP_S = 60.0
+_MARGIN_S = 60.0
+_LOG_LINES = 12
+
+
+class Disruption(StrEnum):
+    """What is done to the service once every session is under way."""
+
+    ROLLING = "rolling"  # UpdateService --force-new-deployment
+    BAD_IMAGE = "bad-image"  # a new revision whose server never listens
+    CRASHING_IMAGE = "crashing-image"  # a new revision whose process exits at start
+    CRASH = "crash"  # SIGKILL to one task
+    STOP_TASK = "stop-task"  # StopTask of one task
+
+
+_JUDGED_AS = {
+    Disruption.ROLLING: "deployment",
+    Disruption.BAD_IMAGE: "rollback",
+    Disruption.CRASHING_IMAGE: "rollback",
+    Disruption.CRASH: "fault",
+    Disruption.STOP_TASK: "fault",
+}
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Everything that a run is made of. `settings` with what-ifs applied, `template` without; both unscaled."""
+
+    subject: Subject
+    template: Settings
+    timing: Timing = AWS
+    disruption: Disruption = Disruption.ROLLING
+    probe: ProbeOptions = PROBE  # its endpoint is replaced by the stage's
+    mcp_path: str = "/mcp"
+    speed: float = 10.0
+    seed: int = 1
+    runs_dir: Path = Path("runs")
+    name: str = "rehearsal"
+    port: int = 0
+    redis_url: str = ""
+    timeout_s: float = 0.0  # for each wait for a steady state; 0: from the timings
+    command: str = "rollproof rehearse"
+    strategy: str = ""
+
+    @property
+    def settings(self) -> Settings:
+        return self.subject.settings
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    verdict: Verdict
+    run_dir: Path
+
+
+async def rehearse(
+    rehearsal: Rehearsal,
+    *,
+    listener: Callable[[Record], None] | None = None,
+    on_probe: Callable[[Probe], None] | None = None,
+) -> Rehearsed:
+    """Play it to the end. Nothing of the stage is left running, whatever happens; the run's directory stays.
+
+    Raises UsageError (port in use, ...), Permanent where the service never becomes steady, Temporary where the
+    probe cannot warm up.
+    """
+    run_dir = make_run_dir(rehearsal.runs_dir, rehearsal.name)
+    with tempfile.TemporaryDirectory(prefix="rollproof-", ignore_cleanup_errors=True) as directory:
+        plan = _stage_plan(rehearsal, Path(directory) / "stage", run_dir)
+        async with open_stage(plan, listener) as stage:
+            record_settings(stage, rehearsal)
+            await _play(stage, rehearsal, on_probe)
+    return Rehearsed(write_reports(run_dir, read_history(run_dir / "history.jsonl")), run_dir)
+
+
+def make_run_dir(runs_dir: Path, name: str) -> Path:
+    """`runs/<UTC time>-<name>`, new. Raises Permanent where it cannot be made."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    for suffix in ("", *(f".{n}" for n in range(2, 100))):
+        path = runs_dir / f"{stamp}-{name}{suffix}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise Permanent(f"cannot make {path}: {error.strerror}", hint="give --runs DIR") from error
+        return path.absolute()
+    raise Permanent(f"too many runs at once in {runs_dir}")
+
+
+def _stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePlan:
+    return StagePlan(
+        state_dir=state_dir,
+        run_dir=run_dir,
+        settings=rehearsal.settings,
+        timing=rehearsal.timing,
+        images=rehearsal.subject.images,
+        speed=rehearsal.speed,
+        seed=rehearsal.seed,
+        port=rehearsal.port,
+        needs_redis=rehearsal.subject.needs_redis,
+        redis_url=rehearsal.redis_url,
+    )
+
+
+async def _play(stage: LocalStage, rehearsal: Rehearsal, on_probe: Callable[[Probe], None] | None) -> None:
+    patience = Patience(stage, rehearsal)
+    await patience.wait("the service to become steady", lambda world: world.is_steady, fail_early=True)
+    async with _probing(stage, rehearsal) as probe:
+        if on_probe is not None:
+            on_probe(probe)
+        await _together(stage, probe.warmed_up(_WARM_UP_S))
+        stage.history.record("mark", name="warmed-up")
+        is_over = await disrupt(stage, rehearsal.disruption)
+        await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
+        stage.history.record("mark", name="steady")
+        await _together(stage, asyncio.sleep(2 * rehearsal.probe.delay_s + 1.0))
+
+
+@asynccontextmanager
+async def _probing(stage: LocalStage, rehearsal: Rehearsal) -> AsyncIterator[Probe]:
+    """Sessions that call until the block ends; then each reads its state once more."""
+    options = replace(rehearsal.probe, endpoint=stage.endpoint + rehearsal.mcp_path)
+    probe = Probe(options, stage.history, stage.clock, random=Random(rehearsal.seed))
+    stop = asyncio.Event()
+    run = asyncio.create_task(probe.run(stop))
+    try:
+        yield probe
+        stop.set()
+        await run
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+async def disrupt(stage: LocalStage, disruption: Disruption) -> Callable[[World], bool]:
+    """Do it, and return what holds when it is over."""
+    orchestrator = stage.orchestrator
+    if disruption in (Disruption.CRASH, Disruption.STOP_TASK):
+        victim = min((x for x in orchestrator.world.tasks.values() if x.is_wanted), key=lambda x: x.created_at).id
+        if disruption is Disruption.CRASH:
+            await stage.kill_task(victim)
+        else:
+            stage.history.record("fault", name="stop-task", target=victim)
+            orchestrator.tell(TaskStopRequested(victim, "rehearsal"))
+        return lambda world: world.is_steady and _is_gone(world, victim)
+    number = orchestrator.world.deployments_made
+    stage.history.record("mark", name="deployment-triggered")
+    orchestrator.tell(_deployment(orchestrator.world, disruption))
+    return lambda world: world.deployments_made > number and _has_ended(world)
+
+
+def _deployment(world: World, disruption: Disruption) -> ServiceUpdateRequested:
+    if disruption is Disruption.ROLLING:
+        return ServiceUpdateRequested(force_new_deployment=True)
+    now = world.settings.task_definition
+    command = NEVER_LISTENS if disruption is Disruption.BAD_IMAGE else CRASHES_AT_START
+    return ServiceUpdateRequested(task_definition=replace(now, revision=now.revision + 1, command=command))
+
+
+def _is_gone(world: World, task_id: str) -> bool:
+    return task_id not in world.tasks or world.tasks[task_id].known is TaskStatus.STOPPED
+
+
+def _has_ended(world: World) -> bool:
+    """Completed, rolled back, or failed with nothing to roll back to."""
+    failed = world.primary.rollout_state is RolloutState.FAILED
+    return failed or (world.is_steady and len(world.deployments) == 1)
+
+
+class Patience:
+    """Waits for the service, as long as its timings can take: twice that, plus a minute."""
+
+    def __init__(self, stage: LocalStage, rehearsal: Rehearsal) -> None:
+        self._stage, self._timeout_s = stage, rehearsal.timeout_s or patience_s(rehearsal)
+
+    async def wait(self, what: str, condition: Callable[[World], bool], *, fail_early: bool = False) -> None:
+        """Raises Permanent when `condition` does not hold in time, with what the tasks themselves said."""
+        orchestrator = self._stage.orchestrator
+
+        def is_over(world: World) -> bool:
+            return condition(world) or (fail_early and _is_hopeless(world))
+
+        try:
+            await _together(self._stage, asyncio.wait_for(orchestrator.wait_for(is_over), self._timeout_s))
+        except TimeoutError:
+            raise Permanent(
+                f"waited {self._timeout_s:.0f} s for {what}: {_situation(orchestrator.world)}",
+                hint=_log_hint(self._stage),
+            ) from None
+        if not condition(orchestrator.world):
+            raise Permanent(
+                f"the service never became steady: {_situation(orchestrator.world)}", hint=_log_hint(self._stage)
+            )
+
+
+def patience_s(rehearsal: Rehearsal) -> float:
+    """Real seconds in which any of its rollouts ends, if it ends at all.
+
+    A start and a stop take at most about `start + delay + stop`; stop-first batches and failing tasks repeat that.
+    """
+    settings = scale_settings(rehearsal.settings, rehearsal.speed)
+    timing, service = scale_timing(rehearsal.timing, rehearsal.speed), settings.service
+    start_s = timing.deployment_start_s + timing.pull_stop_s + timing.running_after_registration_s
+    start_s += timing.healthy_bake_s + 5 * timing.scheduler_tick_s + service.health_check_grace_period_s
+    stop_s = settings.target_group.deregistration_delay_s + 3 * timing.scheduler_tick_s + timing.deprovisioning_s
+    check = settings.target_group.health_check
+    fail_s = check.unhealthy_threshold * (check.interval_s + check.timeout_s)
+    rounds = max(
+        2, -(-service.desired_count * 100 // max(1, service.maximum_percent - service.minimum_healthy_percent))
+    )
+    if rehearsal.disruption in (Disruption.BAD_IMAGE, Disruption.CRASHING_IMAGE):
+        rounds += failure_threshold(service.circuit_breaker, service.desired_count)
+    return 2 * rounds * (start_s + stop_s + fail_s + settings.task_definition.stop_timeout_s) + _MARGIN_S
+
+
+def _is_hopeless(world: World) -> bool:
+    """Two tasks have failed before the service was ever steady: the next ones will, too."""
+    return world.last_completed is None and world.primary.failed_tasks >= 2
+
+
+def _situation(world: World) -> str:
+    ended = [x for x in world.tasks.values() if x.crashed or x.unhealthy_reason]
+    if not ended:
+        states = ", ".join(f"task {x.id[:8]} {x.known.name}" for x in world.tasks.values() if x.is_wanted)
+        return states or "no task was started"
+    last = ended[-1]
+    if last.unhealthy_reason:
+        return f"task {last.id[:8]}: {last.unhealthy_reason}"
+    code = "" if last.exit_code is None else f" (exit code {last.exit_code})"
+    return f"task {last.id[:8]}: {last.stopped_reason}{code}"
+
+
+def _log_hint(stage: LocalStage) -> str:
+    """The last lines of the newest task log, which say more than we can."""
+    logs = sorted((stage.plan.run_dir / "logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        return "it has no log"
+    lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+    said = "\n".join(f"    {line[:200]}" for line in lines) or "    (nothing)"
+    return f"its log, {logs[-1]}, ends with:\n{said}"
+
+
+async def _together(stage: LocalStage, waiting: Awaitable[Any]) -> None:
+    """Wait, but not longer than the stage itself lives: its error is then ours."""
+    task = asyncio.ensure_future(waiting)
+    try:
+        await asyncio.wait({task, stage.running}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            stage.running.result()
+            raise Temporary("the stage ended by itself", hint="see orchestrator records in history.jsonl")
+        task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def record_settings(stage: LocalStage, rehearsal: Rehearsal) -> None:
+    """Every knob as it is used, in real seconds, with its source: the verdict and the report go by these."""
+    settings = scale_settings(rehearsal.settings, rehearsal.speed)
+    template = scale_settings(rehearsal.template, rehearsal.speed)
+    record = stage.history.record
+    for row in setting_rows(settings, template):
+        extra = {} if row.template_value is None else {"template_value": row.template_value}
+        record("setting", name=row.name, value=row.value, source=row.source, **extra)
+    used = scale_timing(rehearsal.timing, rehearsal.speed)
+    for timing in fields(used):
+        changed = getattr(rehearsal.timing, timing.name) != getattr(AWS, timing.name)
+        source = "--set" if changed else timing.metadata["source"]
+        record("setting", name=f"timing.{timing.name}", value=getattr(used, timing.name), source=source)
+    others: Mapping[str, Any] = {
+        "stage": "local",
+        "speed": rehearsal.speed,
+        "unscaled": ", ".join(APPLICATION_TIME),
+        "seed": rehearsal.seed,
+        "disruption": _JUDGED_AS[rehearsal.disruption],
+        "disruption_name": rehearsal.disruption.value,
+        "strategy": rehearsal.strategy,
+        "command": rehearsal.command,
+        "endpoint": stage.endpoint,
+        "redis": stage.redis.description if stage.redis else "none",
+    }
+    for name, value in others.items():
+        record("setting", name=name, value=value)
