@@ -154,7 +154,6 @@ async def _play(stage: LocalStage, rehearsal: Rehearsal, on_probe: Callable[[Pro
         if on_probe is not None:
             on_probe(probe)
         await _together(stage, probe.warmed_up(_WARM_UP_S))
-        stage.history.record("mark", name="warmed-up")
         is_over = await disrupt(stage, rehearsal.disruption)
         await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
         stage.history.record("mark", name="steady")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from rollproof.core import commands as c
 from rollproof.core import target_group as tg
-from rollproof.core.routing_table import RoutingTable
 from rollproof.core.names import target_group_arn
+from rollproof.core.routing_table import RoutingTable
 from rollproof.core.service import decide_service
 from rollproof.core.task import Task, TaskStatus
 from rollproof.core.world import World

@@ -86,6 +86,15 @@ def under_protection(service: str, deployment_id: str, count: int) -> str:
     )
 
 
+CONTAINER_HEALTH_REASON = "Task failed container health checks"
+"""`stoppedReason`. ECS-DG/stopped-task-error-codes."""
+
+
+def elb_health_reason(target_group_arn: str) -> str:
+    """`stoppedReason` of a task that the target group called unhealthy."""
+    return f"Task failed ELB health checks in (target-group {target_group_arn})"
+
+
 def scaling_reason(deployment_id: str) -> str:
     """`stoppedReason` of a task that the scheduler stopped, in rollouts too. O10, O12."""
     return f"Scaling activity initiated by (deployment {deployment_id})"

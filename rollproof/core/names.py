@@ -46,9 +46,7 @@ def service_revision_arn(service: ServiceSettings, number: str) -> str:
 
 def target_group_arn(service: ServiceSettings, group: TargetGroupSettings) -> str:
     suffix = _digest("target-group", group.name).hex()[:16]
-    return (
-        f"arn:aws:elasticloadbalancing:{service.region}:{service.account}:targetgroup/{group.name}/{suffix}"
-    )
+    return f"arn:aws:elasticloadbalancing:{service.region}:{service.account}:targetgroup/{group.name}/{suffix}"
 
 
 def _ecs(service: ServiceSettings) -> str:

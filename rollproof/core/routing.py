@@ -7,13 +7,15 @@
 
 Both only read. What moves between two choices (the node's turn, requests outstanding, a random draw, time
 since the table came) is passed in, since each load balancer node keeps its own. Fail-open is not decided
-here: the table's `new` already includes it. ALB-UG/target-group-routing-algorithms, ALB-UG/edit-target-group-attributes (slow start).
+here: the table's `new` already includes it.
+ALB-UG/target-group-routing-algorithms, ALB-UG/edit-target-group-attributes (slow start).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
 from rollproof.core.settings import Algorithm
@@ -75,6 +77,8 @@ def choose(
             return _least_outstanding(view.choosable, turn, outstanding)
         case Algorithm.WEIGHTED_RANDOM:
             return _weighted_random(view, draw, elapsed_s)
+        case _ as unknown:
+            assert_never(unknown)
 
 
 def ramp(view: NodeView, target: RoutableTarget, elapsed_s: float) -> float:

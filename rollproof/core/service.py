@@ -37,7 +37,18 @@ def decide_service(world: World, now: float) -> list[c.Command]:
             return found
     tick_s = world.timing.scheduler_tick_s
     following = world.next_tick_at + tick_s
-    return [c.ScheduleTick(following if following > now else now + tick_s)]
+    if following <= now:
+        following = now + tick_s
+    return [c.ScheduleTick(following if has_begun(world, now) else min(following, _begins_at(world)))]
+
+
+def has_begun(world: World, now: float) -> bool:
+    """A new deployment is not acted on for its first 12 s or so (O1-O7); the passes in between serve the others."""
+    return now >= _begins_at(world)
+
+
+def _begins_at(world: World) -> float:
+    return world.primary.created_at + world.timing.deployment_start_s
 
 
 # --- questions about tasks -------------------------------------------------------------------------------
@@ -104,20 +115,31 @@ def _replacement(world: World, task: Task) -> Task | None:
     return next((x for x in world.tasks.values() if x.replaces == task.id and x.is_wanted), None)
 
 
-def needed(world: World, deployment: d.Deployment, now: float) -> int:
-    """How many tasks this deployment lacks. Unhealthy ones are to be replaced, so they do not count.
+def _viable(world: World, deployment: d.Deployment, now: float) -> int:
+    """Tasks this deployment can count on, if need be soon. Unhealthy ones are to be replaced."""
+    return sum(is_present(world, task, now) and not task.unhealthy_reason for task in world.tasks_of(deployment))
 
-    A deployment that is being replaced gets new tasks only as far as the floor needs them (WN-2025-11: the
-    running revision keeps the service available); it is on its way out.
+
+def needed(world: World, deployment: d.Deployment, now: float) -> int:
+    """How many tasks this deployment lacks.
+
+    One that is being replaced is on its way out: it gets new tasks only as far as the floor needs them beside
+    the PRIMARY's healthy ones and the viable ones of all that are being replaced (WN-2025-11: the running
+    revision keeps the service available, whatever becomes of the new one). A FAILED PRIMARY replaces nothing.
     """
-    viable = sum(
-        is_present(world, task, now) and not task.unhealthy_reason for task in world.tasks_of(deployment)
-    )
-    lacking = deployment.desired_count - viable
+    lacking = deployment.desired_count - _viable(world, deployment, now)
     if deployment.number == world.primary.number or lacking <= 0:
         return lacking
-    healthy = sum(is_healthy(world, task, now, baked=False) for task in world.tasks.values())
-    return min(lacking, floor(world) - healthy)
+    if world.primary.rollout_state is d.RolloutState.FAILED:
+        return lacking
+    return min(lacking, _short(world, now))
+
+
+def _short(world: World, now: float) -> int:
+    """How many tasks the floor lacks beside the PRIMARY's healthy ones and all viable old ones."""
+    held = sum(is_healthy(world, task, now, baked=False) for task in _wanted(world, world.primary))
+    held += sum(_viable(world, x, now) for x in world.deployments[1:])
+    return floor(world) - held
 
 
 def _emit(message: str) -> c.Command:
@@ -130,7 +152,7 @@ def _emit(message: str) -> c.Command:
 def set_desired(world: World, now: float) -> list[c.Command]:
     """A new deployment starts at desired 0 (CLI-EX, O7); changes of the desired count are followed."""
     primary, wanted = world.primary, world.settings.service.desired_count
-    if primary.rollout_state is d.RolloutState.FAILED or primary.desired_count == wanted:
+    if primary.rollout_state is d.RolloutState.FAILED or primary.desired_count == wanted or not has_begun(world, now):
         return []
     return [c.SetDeploymentDesired(primary.number, wanted)]
 
@@ -161,7 +183,9 @@ def deregister(world: World, now: float) -> list[c.Command]:
 
 def _is_report_due(world: World, task: Task, now: float) -> bool:
     if task.crashed:
-        return task.execution_stopped_at is not None and now >= task.execution_stopped_at + world.timing.failure_report_s
+        return (
+            task.execution_stopped_at is not None and now >= task.execution_stopped_at + world.timing.failure_report_s
+        )
     return task.stop_decided_at is not None and task.stop_decided_at < now
 
 
@@ -207,18 +231,24 @@ def judge(world: World, now: float) -> list[c.Command]:
     for task in world.tasks.values():
         if not task.is_wanted or task.started_at is None or task.unhealthy_reason:
             continue
-        if now < task.started_at + service.health_check_grace_period_s:
+        if now < task.started_at + service.health_check_grace_period_s or not _fails_checks(world, task, now):
             continue
         target = world.targets.get(task.address)
-        state, _, description = tg.state(target, now) if target else (None, "", "")
-        if state is tg.TargetState.UNHEALTHY:
-            port = world.definitions[task.definition].container_port
-            found.append(c.JudgeUnhealthy(task.id, f"Task failed ELB health checks in (target-group {arn})"))
+        if target is not None and tg.state(target, now)[0] is tg.TargetState.UNHEALTHY:
+            port, description = world.definitions[task.definition].container_port, tg.state(target, now)[2]
+            found.append(c.JudgeUnhealthy(task.id, messages.elb_health_reason(arn)))
             found.append(_emit(messages.unhealthy_target(service.name, task.id, port, arn, description)))
-        elif task.container_healthy is False:
-            found.append(c.JudgeUnhealthy(task.id, "Task failed container health checks"))
+        else:
+            found.append(c.JudgeUnhealthy(task.id, messages.CONTAINER_HEALTH_REASON))
             found.append(_emit(messages.unhealthy_container(service.name, task.id)))
     return found
+
+
+def _fails_checks(world: World, task: Task, now: float) -> bool:
+    """A RUNNING task that the target group or its own check calls unhealthy, in its grace period or not."""
+    if task.known is not TaskStatus.RUNNING:
+        return False
+    return task.container_healthy is False or _target_state(world, task, now) is tg.TargetState.UNHEALTHY
 
 
 def count(world: World, now: float) -> list[c.Command]:
@@ -255,34 +285,50 @@ def break_circuit(world: World, now: float) -> list[c.Command]:
 
 
 def start(world: World, now: float) -> list[c.Command]:
-    """Tasks are started for every deployment that lacks some, the running revision first (WN-2025-11).
+    """Tasks are started for every deployment that lacks some, within the room there is.
 
     An unhealthy task gets its replacement first and is stopped later (WN-2023-10-23). A FAILED deployment
     starts nothing (API-ECS rolloutState); one whose tasks never run is throttled (ECS-DG).
     """
-    service, free, number = world.settings.service, room(world), world.tasks_made
+    service, number = world.settings.service, world.tasks_made
     found, plain, replacing = list[c.Command](), list[str](), list[str]()
-    zones = Counter({zone: 0 for zone in service.availability_zones})
+    zones = Counter(dict.fromkeys(service.availability_zones, 0))
     zones.update(task.availability_zone for task in world.tasks.values() if task.is_wanted)
-    for deployment in reversed(world.deployments):
-        if deployment.rollout_state is d.RolloutState.FAILED:
-            continue
-        lacking = needed(world, deployment, now)
-        if lacking > 0 and deployment.start_failures and now < deployment.next_start_at:
-            continue
-        orphans = [x for x in _wanted(world, deployment) if x.unhealthy_reason and _replacement(world, x) is None]
-        for _ in range(min(lacking, free)):
-            number, free = number + 1, free - 1
-            task_id, zone = names.task_id(world.seed, number), min(zones, key=lambda z: (zones[z], z))
-            zones[zone] += 1
-            replaces = orphans.pop(0).id if orphans else ""
-            (replacing if replaces else plain).append(task_id)
-            found.append(c.StartTask(task_id, number, deployment.number, zone, replaces))
+    for deployment, replaces in _starts(world, now)[: max(0, room(world))]:
+        number += 1
+        task_id, zone = names.task_id(world.seed, number), min(zones, key=lambda z: (zones[z], z))
+        zones[zone] += 1
+        (replacing if replaces else plain).append(task_id)
+        found.append(c.StartTask(task_id, number, deployment.number, zone, replaces))
     if plain:
         found.append(_emit(messages.started(service.name, plain)))
     if replacing:
         found.append(_emit(messages.started_for_unhealthy(service.name, replacing)))
     return found
+
+
+def _starts(world: World, now: float) -> list[tuple[d.Deployment, str]]:
+    """(deployment, unhealthy task to be replaced or ""), most urgent first, as if there were room for all.
+
+    What the running revision lost by a crash or StopTask comes first (WN-2025-11). Its unhealthy tasks, still
+    there to be replaced, come after the PRIMARY's tasks: else a revision that never gets healthy would take
+    the room of the very deployment that mends it [inferred].
+    """
+    lost, replaced = list[tuple[d.Deployment, str]](), list[tuple[d.Deployment, str]]()
+    primary: list[tuple[d.Deployment, str]] = []
+    started = 0
+    for deployment in reversed(world.deployments):
+        is_throttled = deployment.start_failures > 0 and now < deployment.next_start_at
+        if deployment.rollout_state is d.RolloutState.FAILED or is_throttled:
+            continue
+        is_primary = deployment.number == world.primary.number
+        lacking = needed(world, deployment, now) - (0 if is_primary else started)
+        orphans = [x for x in _wanted(world, deployment) if x.unhealthy_reason and _replacement(world, x) is None]
+        for place in range(lacking):
+            task_id = orphans[place].id if place < len(orphans) else ""
+            (primary if is_primary else replaced if task_id else lost).append((deployment, task_id))
+        started += max(0, lacking)
+    return lost + primary + replaced
 
 
 def say_throttled(world: World, now: float) -> list[c.Command]:
@@ -293,29 +339,33 @@ def say_throttled(world: World, now: float) -> list[c.Command]:
 
 
 def stop_unhealthy(world: World, now: float) -> list[c.Command]:
-    """An unhealthy task goes when its replacement is healthy, or is unhealthy as well (CR#2714).
+    """An unhealthy task goes when its replacement is healthy, or fails its checks too, in grace or not (CR#2714).
 
     Where the maximum leaves no room for a replacement, unhealthy tasks are stopped one by one as long as the
-    running ones stay at the floor (API-ECS minimumHealthyPercent). Those of a failed deployment go at once.
+    running ones stay at the floor (API-ECS minimumHealthyPercent). Those of a failed deployment go at once, and
+    so do those that healthy ones have made superfluous (the desired count was lowered meanwhile).
     """
     picks: list[Task] = []
     running = sum(x.known is TaskStatus.RUNNING and x.is_wanted for x in world.tasks.values())
     may_make_room = room(world) <= 0 and running - 1 >= floor(world)
     may_make_room &= not any(x.stop_decided_at == now for x in world.tasks.values())
     for deployment in world.deployments:
-        for task in _wanted(world, deployment):
+        wanted = _wanted(world, deployment)
+        healthy = sum(is_healthy(world, x, now, baked=False) for x in wanted)
+        is_complete = deployment.number == world.primary.number and healthy >= deployment.desired_count
+        for task in wanted:
             if not task.unhealthy_reason:
                 continue
             replacement = _replacement(world, task)
-            if deployment.rollout_state is d.RolloutState.FAILED:
+            if deployment.rollout_state is d.RolloutState.FAILED or is_complete:
                 picks.append(task)
             elif replacement is not None:
-                if replacement.unhealthy_reason or is_healthy(world, replacement, now, baked=False):
+                if _fails_checks(world, replacement, now) or is_healthy(world, replacement, now, baked=False):
                     picks.append(task)
             elif may_make_room:
                 picks.append(task)
                 may_make_room = False
-    return _stops(world, picks, scales_in=False)
+    return _stops(world, [(task, task.unhealthy_reason) for task in picks])
 
 
 def roll(world: World, now: float) -> list[c.Command]:
@@ -324,25 +374,25 @@ def roll(world: World, now: float) -> list[c.Command]:
     Surplus tasks of the PRIMARY deployment (the desired count was lowered) go the same way. Protected tasks
     stay, and hold the deployment up (ECS-DG/task-scale-in-protection).
     """
-    if world.primary.rollout_state is d.RolloutState.FAILED:
+    if world.primary.rollout_state is d.RolloutState.FAILED or not has_begun(world, now):
         return []
     fresh, old = _wanted(world, world.primary), _wanted(world, *world.deployments[1:])
     healthy = {x.id for x in fresh + old if is_healthy(world, x, now, baked=_bakes(world, x))}
-    picks = _surplus(world, fresh, healthy)
+    picks = _surplus(world, fresh, healthy, now)
     if not _is_on_its_way(fresh, healthy, now):
-        spare = len(healthy) - sum(x.id in healthy for x in picks) - floor(world)
-        may_drop_starting = spare >= 0
-        for task in sorted(old, key=lambda x: (not x.unhealthy_reason, x.id in healthy, x.created_at)):
-            if task.is_protected(now):
-                continue
-            if task.id in healthy:
-                if spare <= 0:
-                    continue
-                spare -= 1
-            elif not task.unhealthy_reason and not may_drop_starting:
-                continue
-            picks.append(task)
-    return _stops(world, [x for x in picks if not x.is_protected(now)], scales_in=True)
+        spare = len(healthy.difference(x.id for x in picks)) - floor(world)
+        picks += _replaced(old, healthy, spare, now)
+    return _stops(world, [(task, messages.scaling_reason(task.deployment_id)) for task in picks])
+
+
+def _replaced(old: list[Task], healthy: set[str], spare: int, now: float) -> list[Task]:
+    """Of the old tasks: `spare` healthy ones, and all others if the floor holds without them.
+
+    What is not healthy yet, or no more, may be all that still answers: while health is short it stays.
+    """
+    free = [x for x in old if not x.is_protected(now)]
+    picks = [x for x in free if x.id not in healthy] if spare >= 0 else []
+    return picks + _by_zone([x for x in free if x.id in healthy], spare)
 
 
 def _bakes(world: World, task: Task) -> bool:
@@ -358,31 +408,37 @@ def _is_on_its_way(fresh: Iterable[Task], healthy: set[str], now: float) -> bool
     return any(x.id not in healthy and not x.unhealthy_reason and x.created_at < now for x in fresh)
 
 
-def _surplus(world: World, fresh: list[Task], healthy: set[str]) -> list[Task]:
-    """PRIMARY tasks above its desired count: unhealthy first, then those not yet healthy, then by zone.
-
-    Zones stay balanced (API-ECS): of several, the one in the fuller zone goes.
-    """
+def _surplus(world: World, fresh: list[Task], healthy: set[str], now: float) -> list[Task]:
+    """PRIMARY tasks above its desired count, never protected ones: those not yet healthy first, the newest first."""
     viable = [x for x in fresh if not x.unhealthy_reason]
+    free = [x for x in reversed(viable) if not x.is_protected(now)]
     excess = len(viable) - world.primary.desired_count
-    zones, picks = Counter(x.availability_zone for x in viable), list[Task]()
-    while len(picks) < excess:
-        rest = [x for x in viable if x not in picks]
-        pick = min(rest, key=lambda x: (x.id in healthy, -zones[x.availability_zone], -x.created_at, x.id))
+    starting = [x for x in free if x.id not in healthy][: max(0, excess)]
+    return starting + _by_zone([x for x in free if x.id in healthy], excess - len(starting))
+
+
+def _by_zone(tasks: list[Task], count: int) -> list[Task]:
+    """`count` of `tasks` at most, each from the zone that then holds most of them: zones stay balanced (API-ECS).
+
+    Six tasks in zones a a a b b c, three to go: a, a, b; one stays in each.
+    """
+    zones, picks = Counter(x.availability_zone for x in tasks), list[Task]()
+    while len(picks) < min(count, len(tasks)):
+        rest = [x for x in tasks if x not in picks]
+        pick = max(rest, key=lambda x: zones[x.availability_zone])
         zones[pick.availability_zone] -= 1
         picks.append(pick)
-    if world.primary.desired_count == 0:
-        picks += [x for x in fresh if x.unhealthy_reason]
     return picks
 
 
-def _stops(world: World, picks: list[Task], *, scales_in: bool) -> list[c.Command]:
+def _stops(world: World, picks: list[tuple[Task, str]]) -> list[c.Command]:
+    """Stops each task for its reason; a deployment that is being replaced does not want it back."""
     found: list[c.Command] = []
-    for task in picks:
-        reason = task.unhealthy_reason if not scales_in else messages.scaling_reason(task.deployment_id)
+    for task, reason in picks:
+        scales_in = task.deployment_id != world.primary.id and reason != task.unhealthy_reason
         found.append(c.StopTask(task.id, StopCode.SERVICE_SCHEDULER_INITIATED, reason, scales_in))
     name = world.settings.service.name
-    running = [x.id for x in picks if x.has_container]
+    running = [x.id for x, _ in picks if x.has_container]
     if running:
         found.append(_emit(messages.stopped(name, running)))
     if len(picks) > len(running):
@@ -391,27 +447,32 @@ def _stops(world: World, picks: list[Task], *, scales_in: bool) -> list[c.Comman
 
 
 def say_stuck(world: World, now: float) -> list[c.Command]:
-    """A deployment that can neither start nor stop says so: protected tasks, or percents without room."""
+    """What can neither start nor stop says why: protected tasks (rollouts and scale-in), or percents without room."""
     primary, name = world.primary, world.settings.service.name
-    if primary.rollout_state is not d.RolloutState.IN_PROGRESS:
+    if primary.rollout_state is d.RolloutState.FAILED or not _is_at_rest(world, now):
         return []
-    for deployment in world.deployments[1:]:
+    is_over = _viable(world, primary, now) > primary.desired_count
+    for deployment in world.deployments if is_over else world.deployments[1:]:
         protected = sum(x.is_protected(now) for x in _wanted(world, deployment))
         if protected:
             return _say_again(world, messages.under_protection(name, deployment.id, protected), now)
-    if is_stuck(world, now):
-        return _say_again(world, messages.stuck(name), now)
-    return []
+    return _say_again(world, messages.stuck(name), now) if is_stuck(world, now) else []
 
 
 def is_stuck(world: World, now: float) -> bool:
     """The PRIMARY lacks tasks, there is no room, and nothing is on its way up or down that could make some."""
-    fresh = _wanted(world, world.primary)
-    if needed(world, world.primary, now) <= 0 or room(world) > 0:
+    is_rolling = world.primary.rollout_state is d.RolloutState.IN_PROGRESS
+    return is_rolling and needed(world, world.primary, now) > 0 and room(world) <= 0 and _is_at_rest(world, now)
+
+
+def _is_at_rest(world: World, now: float) -> bool:
+    """Every task is RUNNING or STOPPED, the new ones are healthy or given up, and none waits for its start."""
+    if any(x.known not in (TaskStatus.RUNNING, TaskStatus.STOPPED) for x in world.tasks.values()):
         return False
-    settled = all(x.known in (TaskStatus.RUNNING, TaskStatus.STOPPED) for x in world.tasks.values())
-    healthy = {x.id for x in fresh if is_healthy(world, x, now, baked=True)}
-    return settled and not _is_on_its_way(fresh, healthy, now)
+    if needed(world, world.primary, now) > 0 and room(world) > 0:
+        return False
+    fresh = _wanted(world, world.primary)
+    return all(x.unhealthy_reason or is_healthy(world, x, now, baked=_bakes(world, x)) for x in fresh)
 
 
 def retire(world: World, now: float) -> list[c.Command]:
@@ -466,9 +527,7 @@ def _is_steady(world: World, now: float) -> bool:
     if len(fresh) != service.desired_count or not all(is_healthy(world, x, now, baked=False) for x in fresh):
         return False
     leaving = [x for x in world.tasks.values() if not x.is_wanted]
-    return not any(
-        x.is_draining_due or (x.deregistered_at is not None and x.deregistered_at >= now) for x in leaving
-    )
+    return not any(x.is_draining_due or (x.deregistered_at is not None and x.deregistered_at >= now) for x in leaving)
 
 
 def _say_again(world: World, message: str, now: float) -> list[c.Command]:

@@ -160,7 +160,9 @@ def container_ended(task: Task, exit_code: int | None, reason: str, stop_code: S
     """
     if task.known >= S.DEPROVISIONING:
         return task
-    ended = replace(move(task, S.DEPROVISIONING, now), exit_code=exit_code, stopping_at=task.stopping_at or now)
+    ended = replace(move(task, S.DEPROVISIONING, now), exit_code=exit_code)
+    if task.stopping_at is None:
+        ended = replace(ended, stopping_at=now)
     if not task.is_wanted:
         return ended
     return replace(

@@ -4,7 +4,8 @@ Marks: [doc] AWS documents it, [observed] logs and experiments, [inferred] our r
 AWS's seconds. `scale` divides all of them, and all durations of `Settings`, by the run's speed, except
 what bounds the *application's own* work: a server needs as long as it needs to answer its last calls after
 SIGTERM, and its streams carry a heartbeat every 15 s whatever we pretend about the clock. Dividing those
-would invent failures that AWS would not show. `APPLICATION_TIME` names them.
+would invent failures that AWS would not show. `APPLICATION_TIME` names them. For the same reason the timeout of
+a health check and the grace period are divided only down to a floor.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from rollproof.core.settings import Settings
 
 
 def _timing(default: float, source: str, mark: str) -> float:
-    return field(default=default, metadata={"source": source, "mark": mark})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"source": source, "mark": mark})
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ APPLICATION_TIME = ("stop_timeout_s", "idle_timeout_s", "client_keep_alive_s", "
 _HEALTH_CHECK_TIMEOUT_FLOOR_S = 1.0
 """A scaled health check still gives a healthy server on a busy laptop a second to answer."""
 
+_GRACE_PERIOD_FLOOR_S = 10.0
+"""A scaled grace period still gives a server that long to import and start; one of 0 stays 0."""
+
 
 def scale_timing(timing: Timing, speed: float) -> Timing:
     """All timings divided by `speed`. At speed 10 a tick of 10 s is one second."""
@@ -67,12 +71,14 @@ def scale_settings(settings: Settings, speed: float) -> Settings:
     """
     if speed == 1:
         return settings
+    service = settings.service
     group, check = settings.target_group, settings.target_group.health_check
     container = settings.task_definition.health_check
     return replace(
         settings,
         service=replace(
-            settings.service, health_check_grace_period_s=settings.service.health_check_grace_period_s / speed
+            service,
+            health_check_grace_period_s=_scaled(service.health_check_grace_period_s, speed, _GRACE_PERIOD_FLOOR_S),
         ),
         task_definition=replace(
             settings.task_definition,
@@ -80,7 +86,7 @@ def scale_settings(settings: Settings, speed: float) -> Settings:
             and replace(
                 container,
                 interval_s=container.interval_s / speed,
-                timeout_s=max(container.timeout_s / speed, min(container.timeout_s, _HEALTH_CHECK_TIMEOUT_FLOOR_S)),
+                timeout_s=_scaled(container.timeout_s, speed, _HEALTH_CHECK_TIMEOUT_FLOOR_S),
                 start_period_s=container.start_period_s / speed,
             ),
         ),
@@ -92,7 +98,12 @@ def scale_settings(settings: Settings, speed: float) -> Settings:
             health_check=replace(
                 check,
                 interval_s=check.interval_s / speed,
-                timeout_s=max(check.timeout_s / speed, min(check.timeout_s, _HEALTH_CHECK_TIMEOUT_FLOOR_S)),
+                timeout_s=_scaled(check.timeout_s, speed, _HEALTH_CHECK_TIMEOUT_FLOOR_S),
             ),
         ),
     )
+
+
+def _scaled(seconds: float, speed: float, floor_s: float) -> float:
+    """`seconds / speed`, but no less than `floor_s`, and never more than `seconds`: 60 s at 10 with floor 10 is 10."""
+    return max(seconds / speed, min(seconds, floor_s))

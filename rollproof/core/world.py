@@ -107,13 +107,7 @@ def apply(world: World, happened: e.Event | c.Command, now: float) -> World:
             | e.TaskProtectionChanged()
         ):
             return _apply_container_event(world, happened, now)
-        case (
-            c.RegisterTarget()
-            | c.DeregisterTarget()
-            | c.AnnounceDraining()
-            | c.RemoveTarget()
-            | c.CheckHealth()
-        ):
+        case c.RegisterTarget() | c.DeregisterTarget() | c.AnnounceDraining() | c.RemoveTarget() | c.CheckHealth():
             return _apply_target_command(world, happened, now)
         case (
             c.SetDeploymentDesired()

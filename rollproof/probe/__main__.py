@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("probe: cut off\n")
         return EXIT_UNKNOWN
     sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+    if not summary["http_status_counts"]:
+        return EXIT_UNKNOWN  # told to stop before the first call
     return EXIT_COMPLETE if summary["session_complete"] else EXIT_INCOMPLETE
 
 

@@ -49,9 +49,8 @@ class McpClient:
         await self._wire.close()
 
     async def initialize(self) -> Answer:
-        """Open a session; on success also its id and version are settled. Sends no earlier session id."""
-        self._dialect = Legacy()
-        self.session_id = self.session_id_by = ""
+        """Open a session without naming an earlier one. Its id and version are settled on success; until then the
+        earlier ones stay, for whatever else this client has in flight."""
         answer = await self._request("initialize", initialize_params())
         if answer.ok and answer.result is not None:
             self._dialect = Legacy(str(answer.result.get("protocolVersion", LEGACY_VERSION)))
@@ -72,7 +71,8 @@ class McpClient:
         for _ in range(_PAGES):
             answer = await self._request("tools/list", {"cursor": cursor} if cursor else {})
             result = answer.result or {}
-            tools += [tool for tool in result.get("tools", []) if isinstance(tool, dict)]
+            page = result.get("tools")
+            tools += [tool for tool in page if isinstance(tool, dict)] if isinstance(page, list) else []
             cursor = result.get("nextCursor")
             if not answer.ok or not isinstance(cursor, str):
                 break

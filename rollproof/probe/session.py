@@ -54,7 +54,6 @@ class ProbeSession:
         self._truth = SessionTruth()
         self._number = 0
         self._is_warm = False
-        self._needs_session = False
         self._opening = asyncio.Lock()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -123,8 +122,6 @@ class ProbeSession:
         return is_ok
 
     async def _step(self, step: Step, *, attempt: int = 0, is_final: bool = False) -> tuple[Outcome, bool]:
-        if self._needs_session:
-            await self._reinitialise("not opened yet")
         answer = await self._send(step)
         judgement = judge(step, answer, self._truth, with_state=self._options.record_state)
         self._log.call(
@@ -182,19 +179,15 @@ class ProbeSession:
         return True
 
     async def _renew_after(self, answer: Answer) -> None:
-        """MCP 2025-11-25: a 404 to a request with a session id means a new session must be started."""
-        is_gone = answer.http_status == 404 and answer.sent_session_id == self._client.session_id != ""
-        if is_gone and self._options.reinitialise:
-            await self._reinitialise(answer.signature, answer.sent_session_id)
-
-    async def _reinitialise(self, reason: str, gone: str = "") -> None:
-        """`gone` is the id that was refused; nothing is done where another task has replaced it meanwhile."""
+        """MCP 2025-11-25: a 404 to a request with a session id means a new session must be started. If that fails,
+        the next call meets the same 404 and it is tried again."""
+        gone = answer.sent_session_id
+        if not self._options.reinitialise or answer.http_status != 404 or not gone:
+            return
         async with self._opening:
-            if self._client.session_id != gone:
-                return
-            self._needs_session = not await self._initialize()
-            if not self._needs_session:
-                self._log.reinitialised(self._client.session_id, self._client.session_id_by, reason)
+            # A slow call's 404 may come when the session has been renewed already.
+            if self._client.session_id == gone and await self._initialize():
+                self._log.reinitialised(self._client.session_id, self._client.session_id_by, answer.signature)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

@@ -20,7 +20,8 @@ async def hold_stream(client: McpClient, log: SessionLog, reconnect_s: float) ->
 
     `reconnect_s`: the pause before it is taken up again, unless the server named another.
     """
-    failures, last_event_id, is_open = 0, "", False
+    failures, is_open = 0, False
+    session_id, last_event_id = client.session_id, ""
 
     def note_open(head: Answer) -> None:
         nonlocal is_open
@@ -30,6 +31,8 @@ async def hold_stream(client: McpClient, log: SessionLog, reconnect_s: float) ->
     try:
         while failures < _FAILURES:
             is_open = False
+            if client.session_id != session_id:
+                session_id, last_event_id = client.session_id, ""  # another session's events have other ids
             answer = await client.listen(note_open, last_event_id)
             if answer.http_status == 405 or (answer.http_status == 200 and not is_open):
                 log.stream("stream_refused", http_status=answer.http_status)

@@ -16,6 +16,7 @@ from rich.text import Text
 from rollproof.report.next_step import next_command
 from rollproof.report.timeline_tables import cliff_table, timeline_table
 from rollproof.verdict import Check, Finding, Knob, Line, Outcome, SessionOutcome, SessionVerdict, Verdict
+from rollproof.verdict.words import count
 
 COLOURS = {Outcome.PASS: "bold green", Outcome.FAIL: "bold red", Outcome.UNKNOWN: "bold yellow"}
 LOST_LIMIT = 10
@@ -64,7 +65,7 @@ class _Page:
 
 
 def _headline(out: _Page, verdict: Verdict) -> None:
-    tasks = f"{len(verdict.replaced_tasks)} tasks replaced" if len(verdict.replaced_tasks) != 1 else "1 task replaced"
+    tasks = f"{count(len(verdict.replaced_tasks), 'task')} replaced"
     speed = f", speed {verdict.speed:g}" if verdict.speed != 1 else ""
     facts = f"  {_fates(verdict)}; {tasks} ({verdict.disruption}{speed})" if verdict.sessions else ""
     out.line(Text.assemble((verdict.outcome.value.upper(), COLOURS[verdict.outcome]), facts))
@@ -72,7 +73,7 @@ def _headline(out: _Page, verdict: Verdict) -> None:
     for reason in verdict.reasons[1:]:
         out.line(Text(f"also: {reason}"))
     if verdict.unusable_records:
-        out.line(Text(f"note: {verdict.unusable_records} records of the history could not be used"))
+        out.line(Text(f"note: {count(verdict.unusable_records, 'record')} of the history could not be used"))
 
 
 def _fates(verdict: Verdict) -> str:
@@ -90,7 +91,7 @@ def _around(lines: Iterable[Line]) -> Table:
 
 def _sessions(verdict: Verdict, verbose: bool) -> Table:
     table = _grid(3)
-    lost = verdict.of(SessionOutcome.LOST)
+    lost = sorted(verdict.of(SessionOutcome.LOST), key=lambda s: s.first_failure.t if s.first_failure else 0.0)
     shown = lost if verbose else lost[:LOST_LIMIT]
     for session in shown:
         _row(table, "lost", session.session, session.cause, "red")
@@ -102,15 +103,15 @@ def _sessions(verdict: Verdict, verbose: bool) -> Table:
         _row(table, "degraded", session.session, text, "yellow")
     survived = verdict.of(SessionOutcome.SURVIVED)
     for session in survived if verbose else ():
-        _row(table, "survived", session.session, _survival(session), "green")
+        _row(table, "survived", session.session, _survival((session,)), "green")
     if survived and not verbose:
-        calls, moves = sum(s.calls for s in survived), sum(len(s.moves) for s in survived)
-        _row(table, "survived", f"{len(survived)}", f"{calls} calls answered, {moves} moves between tasks", "green")
+        _row(table, "survived", f"{len(survived)}", _survival(survived), "green")
     return table
 
 
-def _survival(session: SessionVerdict) -> str:
-    return f"{session.calls} calls answered, {len(session.moves)} moves between tasks"
+def _survival(sessions: Sequence[SessionVerdict]) -> str:
+    calls, moves = sum(s.calls for s in sessions), sum(len(s.moves) for s in sessions)
+    return f"{count(calls, 'call')} answered, {count(moves, 'move')} between tasks"
 
 
 def _finding(finding: Finding) -> Table:

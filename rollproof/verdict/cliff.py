@@ -17,7 +17,6 @@ from rollproof.verdict.timeline import (
     DRAINING,
     EXITED,
     OBEYED,
-    REAL_SECONDS,
     SIGKILL,
     SIGTERM,
     TRIGGERED,
@@ -32,7 +31,7 @@ def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerd
     trigger = rollout.triggered_at
     if trigger is None:
         return ()
-    predicted = predict(reference_steps(history.settings), history.speed)
+    predicted = predict(reference_steps(history.settings))
     if rollout.disruption is not Disruption.DEPLOYMENT:
         predicted = {}
     drained = [
@@ -52,10 +51,11 @@ def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerd
     )
 
 
-def predict(steps: Sequence[ReferenceStep], speed: float) -> Mapping[str, tuple[float, float]]:
+def predict(steps: Sequence[ReferenceStep]) -> Mapping[str, tuple[float, float]]:
     """Step -> range in AWS seconds after the trigger; steps whose chain has an unknown range are left out.
 
-    A range reaches from the sum of the least to the sum of the most: a chain of n steps may be late n times.
+    What AWS would do, so without the rehearsing machine's slack: from the sum of the least to that of the most.
+    A second of the application's own time is a second there too.
     """
     by_name = {step.name: step for step in steps}
     sums: dict[str, tuple[float, float]] = {TRIGGERED: (0.0, 0.0)}
@@ -69,8 +69,8 @@ def predict(steps: Sequence[ReferenceStep], speed: float) -> Mapping[str, tuple[
         before = total(step.after)
         if before is None:
             return None
-        factor = speed if step.unit == REAL_SECONDS else 1.0
-        sums[name] = (before[0] + max(step.expected_min_s, 0.0) * factor, before[1] + step.expected_max_s * factor)
+        least, most = step.expected_min_s + step.early_slack_s, step.expected_max_s - step.late_slack_s
+        sums[name] = (before[0] + least, before[1] + most)
         return sums[name]
 
     for name in by_name:
@@ -109,8 +109,15 @@ def _events(
         SIGKILL: life.sigkill_at,
         EXITED: life.exited_at,
     }
+
+    def aws_s(name: str, t: float) -> float:
+        """No run scales what a server needs to stop: its real seconds after the signal are AWS's."""
+        if name in (SIGKILL, EXITED) and life.sigterm_at is not None:
+            return (life.sigterm_at - trigger) * speed + t - life.sigterm_at
+        return (t - trigger) * speed
+
     return tuple(
-        CliffEvent(name, low, high, None if t is None else (t - trigger) * speed)
+        CliffEvent(name, low, high, None if t is None else aws_s(name, t))
         for name, t in measured.items()
         for low, high in (predicted.get(name, (None, None)),)
     )

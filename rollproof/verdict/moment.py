@@ -6,7 +6,9 @@ good one of the session that broke, however long before. Failures that look alik
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from rollproof.verdict.model import Line, SessionVerdict
 from rollproof.verdict.records import Call, DeploymentChange, History, TargetChange, TaskChange
@@ -15,7 +17,11 @@ from rollproof.verdict.sessions import signature_of
 from rollproof.verdict.words import count, short
 
 WINDOW_S = 5.0
+TASK_ID = re.compile(r"\b[0-9a-f]{32}\b")
+TARGET_GROUP_ARN = re.compile(r"arn:[^ )]*:targetgroup/([^/ )]+)/[0-9a-f]+")
 LINE_LIMIT = 40
+
+T = TypeVar("T")
 
 
 def around_first_break(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> tuple[Line, ...]:
@@ -74,7 +80,7 @@ def _number(call: Call) -> str:
 
 def _control_plane(history: History) -> Iterator[Line]:
     for event in history.events:
-        yield Line(event.t, event.text)
+        yield Line(event.t, _shorter(event.text))
     for mark in history.marks:
         yield Line(mark.t, f"the play: {mark.text}")
     for fault in history.faults:
@@ -83,14 +89,33 @@ def _control_plane(history: History) -> Iterator[Line]:
         yield Line(alarm.t, f"alarm {alarm.text}: {alarm.detail}")
     for node in history.nodes:
         yield Line(node.t, f"{node.node} sees target {node.target_id} as {node.state}")
-    yield from map(_deployment, history.deployments)
-    yield from map(_target, history.targets)
-    yield from map(_task, history.tasks)
+    yield from map(_deployment, _news(history.deployments, lambda d: (d.id, d.status, d.rollout_state)))
+    yield from map(_target, _news(history.targets, lambda t: (t.target_id, t.state, t.cut)))
+    yield from map(_task, _news(history.tasks, lambda t: (t.task_id, t.known, t.exit_code, t.signal)))
     for change in history.sessions:
         if change.event in ("stream_ended", "reinitialised"):
             on = f" on task {short(change.task_id)}" if change.task_id else ""
             why = f": {change.reason}" if change.reason else ""
             yield Line(change.t, f"{change.session} {change.event.replace('_', ' ')}{on}{why}")
+
+
+def _news(changes: Iterable[T], facts: Callable[[T], tuple[object, ...]]) -> Iterator[T]:
+    """Changes that say something new of their thing (the first of its facts), not only of its address or counts.
+
+    The record of a signal is followed by that of the status it brings: one line is enough for both.
+    """
+    last: dict[object, tuple[object, ...]] = {}
+    for change in changes:
+        name, *now = facts(change)
+        said = last.get(name, ())
+        if not set(now) - {"", None} <= set(said):
+            yield change
+        last[name] = tuple(now)
+
+
+def _shorter(message: str) -> str:
+    """An event of ECS with its ids as short as everywhere else, and the target group's name for its ARN."""
+    return TASK_ID.sub(lambda found: short(found[0]), TARGET_GROUP_ARN.sub(r"\1", message))
 
 
 def _deployment(change: DeploymentChange) -> Line:

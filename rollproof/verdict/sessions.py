@@ -53,7 +53,7 @@ def _judge(name: str, calls: Sequence[Call], history: History, rollout: Rollout)
     outcome = _outcome(calls, failed, bool(defects), forgotten is not None)
     first, signature = _first_failure(failed, defects)
     if first is None and forgotten is not None:
-        first, signature = forgotten, "re-initialised: its state was gone"
+        first, signature = forgotten, "its state gone after a re-initialisation"
     task = served_by(history, name, first.started_at) if first else ""
     return SessionVerdict(
         session=name,

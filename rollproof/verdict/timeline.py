@@ -47,7 +47,10 @@ REAL_SECONDS = "s"
 
 @dataclass(frozen=True)
 class ReferenceStep:
-    """What is expected of one step: seconds after the step `after`, in `unit`. None: nothing says."""
+    """What is expected of one step: seconds after the step `after`, in `unit`. None: nothing says.
+
+    The slacks are those parts of the range that are the rehearsing machine's own, and no part of a prediction.
+    """
 
     name: str
     after: str
@@ -56,6 +59,8 @@ class ReferenceStep:
     source: str
     unit: str = AWS_SECONDS
     is_optional: bool = False
+    early_slack_s: float = 0.0
+    late_slack_s: float = 0.0
     is_first_only: bool = False  # later batches wait for earlier ones: only the first is measured from `after`
 
 
@@ -247,14 +252,14 @@ class _Ranges:
         """
         factor = self._facts.speed if unit == AWS_SECONDS else 1.0
         low, above, below = self._sum(least), self._sum(more), self._sum(earlier)
-        slack = REACTION_S + (APPLICATION_START_S if starts else 0.0)
+        slack = (REACTION_S + (APPLICATION_START_S if starts else 0.0)) * factor
         bounds: tuple[float | None, float | None] = (None, None)
         if low is not None and above is not None and below is not None:
             limit = self._sum(most) if most else None
             limit = inf if limit is None else limit
             earliest, latest = min(max(low - below, 0.0), limit), min(low + above, limit)
-            bounds = ((earliest - CLOCK_S) * factor, (latest + slack) * factor)
-        return ReferenceStep(name, after, *bounds, source, unit, is_optional, is_first_only)
+            bounds = ((earliest - CLOCK_S) * factor, latest * factor + slack)
+        return ReferenceStep(name, after, *bounds, source, unit, is_optional, CLOCK_S * factor, slack, is_first_only)
 
     def _sum(self, names: Sequence[str]) -> float | None:
         values = [self.value(name) for name in names]

@@ -2,40 +2,49 @@
 
     play = Play(settings)
     play.run_until_steady()
+    play.mark()
     play.tell(ServiceUpdateRequested(force_new_deployment=True))
     play.run(600)
     assert play.events() == [...]
 
-Nothing sleeps: the next thing that happens is taken from a heap.
+Nothing sleeps: the next thing that happens is taken from a heap. Tasks are called t1, t2 ... and deployments A, B ...
+in the order they were made, so that a timeline reads as a story and a failed comparison shows where it went
+another way.
 """
 
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import inf
+from string import ascii_uppercase
+from typing import Any
 
 from rollproof.core import commands as c
 from rollproof.core import events as e
 from rollproof.core import target_group as tg
 from rollproof.core.decide import decide, next_wakeup, routing_table
 from rollproof.core.settings import Settings, TaskDefinition
-from rollproof.core.task import TaskStatus
+from rollproof.core.task import Task, TaskStatus
 from rollproof.core.timing import Timing
 from rollproof.core.world import World, apply, create_world
 
-MOST_STEPS_AT_ONE_TIME = 10_000
+MOST_STEPS_AT_ONE_TIME = 1_000
+Happened = e.Event | c.Command
+Check = Callable[[World, Happened, World, float], None]
+"""Called after each step with the world before, what happened, the world after and the time. Raises if it is wrong."""
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a container of one task definition behaves."""
+    """How a container behaves."""
 
     starts_after_s: float | None = 1.0  # None: ContainerStartFailed
-    answers_after_s: float = 0.5  # once started; then health checks are 200
-    health_status: int | None = 200
+    answers_after_s: float = 0.5  # once started; then health checks get `health_status`
+    health_status: int | None = 200  # None: no answer in time
     exits_on_sigterm_after_s: float | None = 0.2  # None: ignores SIGTERM
     crashes_after_s: float | None = None
     exit_code: int = 143
@@ -46,23 +55,45 @@ class Play:
     settings: Settings = field(default_factory=Settings)
     timing: Timing = field(default_factory=Timing)
     seed: int = 7
-    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)  # by name of the task definition
+    checks: list[Check] = field(default_factory=list)
+    tells_story: bool = True
     now: float = 0.0
 
     def __post_init__(self) -> None:
         self.world: World = create_world(self.settings, self.timing, self.seed, self.now)
         self.orders: list[tuple[float, c.Command]] = []
-        self.checks: list[Callable[[World, float], None]] = []
+        self.exceptions: dict[str, Behaviour] = {}  # by task id: behaves otherwise than its definition says
         self.started_at: dict[str, float] = {}
-        self.gone: set[str] = set()
+        self.zero = 0.0
+        self._told: list[tuple[float, str]] = []
+        self._shown: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._queue: list[tuple[float, int, e.Event]] = []
         self._sequence = count()
         self._ports = count(8001)
 
     # -- driving ---------------------------------------------------------------------------------------
 
-    def tell(self, event: e.Event, after_s: float = 0.0) -> None:
+    def tell(self, event: e.Event, after_s: float = 0.0) -> Play:
         heapq.heappush(self._queue, (self.now + after_s, next(self._sequence), event))
+        return self
+
+    def update(self, **asked: Any) -> Play:
+        """UpdateService, now."""
+        return self.tell(e.ServiceUpdateRequested(**asked)).run(0)
+
+    def deploy(self, number: int, behaviour: Behaviour | None = None, **changes: Any) -> Play:
+        """UpdateService with another revision of the task definition, now."""
+        definition = replace(self.world.settings.task_definition, revision=number, **changes)
+        if behaviour is not None:
+            self.behaviours[definition.name] = behaviour
+        return self.update(task_definition=definition)
+
+    def mark(self) -> Play:
+        """Timelines start here and count from here."""
+        self.zero = self.now
+        return self
 
     def run(self, for_s: float) -> Play:
         end = self.now + for_s
@@ -78,7 +109,7 @@ class Play:
     def run_until(self, condition: Callable[[World], bool], at_most_s: float = 7200.0) -> Play:
         end = self.now + at_most_s
         while not condition(self.world):
-            assert self.now < end, f"not within {at_most_s} s:\n" + "\n".join(self.events())
+            assert self.now < end, f"not within {at_most_s} s:\n" + "\n".join(self.story())
             self.run(1.0)
         return self
 
@@ -91,23 +122,25 @@ class Play:
         for _ in range(MOST_STEPS_AT_ONE_TIME):
             commands = decide(self.world, self.now)
             if not commands:
-                return
+                return self._look()
             for command in commands:
                 self._apply(command)
                 self.orders.append((self.now, command))
                 self._act(command)
         raise AssertionError(f"decide does not come to rest: {commands}")
 
-    def _apply(self, happened: e.Event | c.Command) -> None:
-        self.world = apply(self.world, happened, self.now)
+    def _apply(self, happened: Happened) -> None:
+        before, self.world = self.world, apply(self.world, happened, self.now)
         for check in self.checks:
-            check(self.world, self.now)
+            check(before, happened, self.world, self.now)
+        if self.tells_story:
+            self._note(happened)
 
     # -- what the world does with an order ----------------------------------------------------------------
 
     def behaviour_of(self, task_id: str) -> Behaviour:
         definition = self.world.tasks[task_id].definition
-        return self.behaviours.get(definition, Behaviour())
+        return self.exceptions.get(task_id) or self.behaviours.get(definition, Behaviour())
 
     def _act(self, command: c.Command) -> None:
         match command:
@@ -142,42 +175,119 @@ class Play:
 
     # -- what a script asks ------------------------------------------------------------------------------------
 
-    def events(self, since: float = -1.0) -> list[str]:
-        """Service events as "   12.0  has started 2 tasks", ids left out."""
-        return [f"{x.at:8.1f}  {plain(x.message)}" for x in self.world.service_events if x.at >= since]
+    def events(self) -> list[str]:
+        """Service events since `mark`, as "    12.0  has started 2 tasks: t1 t2."."""
+        seen = [x for x in self.world.service_events if x.at >= self.zero]
+        return [self._line(x.at, self.plain(x.message)) for x in seen]
 
-    def statuses(self) -> list[str]:
-        return sorted(f"{x.definition} {x.known.name}" for x in self.world.tasks.values())
+    def story(self) -> list[str]:
+        """Service events, and between them what tasks, targets, nodes and signals did. Needs `tells_story`."""
+        told = [*self._told, *((x.at, f"# {self.plain(x.message)}") for x in self.world.service_events)]
+        return [self._line(at, text) for at, text in sorted(told, key=lambda x: x[0]) if at >= self.zero]
 
-    def when(self, kind: type, **fields: object) -> list[float]:
-        """Times at which such a command was issued."""
-        return [
-            at
-            for at, order in self.orders
-            if isinstance(order, kind) and all(getattr(order, k) == v for k, v in fields.items())
-        ]
+    def task(self, name: str) -> Task:
+        """The task called `name` ("t1"), as long as it is remembered."""
+        return next(x for x in self.world.tasks.values() if self.name(x.id) == name)
+
+    def tasks(self, known: TaskStatus = TaskStatus.RUNNING) -> list[str]:
+        return [self.name(x.id) for x in self.world.tasks.values() if x.known is known]
+
+    def when(self, kind: type, name: str = "") -> list[float]:
+        """Times since `mark` at which such a command was issued (for that task)."""
+        found = [(at, x) for at, x in self.orders if isinstance(x, kind) and at >= self.zero]
+        return [at - self.zero for at, x in found if not name or self.name(_subject(self.world, x)) == name]
 
     def states(self) -> dict[str, str]:
-        return {x.id: tg.state(x, self.now)[0].value for x in self.world.targets.values()}
+        """Task's name -> its target's state as DescribeTargetHealth shows it."""
+        return {self.name(x.task_id): tg.state(x, self.now)[0].value for x in self.world.targets.values()}
 
     def table(self) -> dict[str, list[str]]:
-        """node -> the targets it would send a new request to."""
+        """Node -> the tasks it would send a new request to."""
         table = routing_table(self.world, self.now, 1)
-        return {node.id: [x.id for x in node.targets if x.new] for node in table.nodes}
+        names = {x.id: self.name(x.task_id) for x in self.world.targets.values()}
+        return {node.id: [names[x.id] for x in node.targets if x.new] for node in table.nodes}
+
+    def name(self, identifier: str) -> str:
+        """t1 of a task's id, A of a deployment's."""
+        return self._names.get(identifier, identifier)
+
+    def plain(self, message: str) -> str:
+        """The message with short names for ids, and without the service's and the target group's."""
+        words = re.sub(r"\(service [^,)]+(?:, (taskSet ecs-svc/\d+))?\) ?", lambda m: f"{m[1] or ''} ", message)
+        words = re.sub(r"\((?:task|deployment) ([\w/-]+)\)", r"\1", words)
+        words = re.sub(r" ?\(port \d+\)| ?in \(target-group [^)]+\)", "", words)
+        return re.sub(r"[0-9a-f]{32}|ecs-svc/\d{19}", lambda m: self.name(m[0]), words).strip()
+
+    def _line(self, at: float, text: str) -> str:
+        return f"{at - self.zero:8.1f}  {text}"
+
+    # -- taking notes ------------------------------------------------------------------------------------------
+
+    def _note(self, happened: Happened) -> None:
+        for deployment in self.world.deployments:
+            self._names.setdefault(deployment.id, ascii_uppercase[self.world.deployments_made - 1])
+        match happened:
+            case c.StartTask(task_id=task_id, number=number):
+                self._names[task_id] = f"t{number}"
+            case c.SignalContainer(task_id=task_id):
+                self._tell(f"{self.name(task_id)} SIGTERM")
+            case c.KillContainer(task_id=task_id):
+                self._tell(f"{self.name(task_id)} SIGKILL")
+            case e.ContainerExited(task_id=task_id, exit_code=exit_code):
+                self._tell(f"{self.name(task_id)} exited with {exit_code}")
+        task = self.world.tasks.get(getattr(happened, "task_id", ""))
+        if task is not None:
+            self._show(task.id, self.name(task.id), task.known.name)
+
+    def _look(self) -> None:
+        """Notes what changes with time alone: targets as shown, and as each node knows them."""
+        if not self.tells_story:
+            return
+        facts = {}
+        for target in self.world.targets.values():
+            name = self.name(target.task_id)
+            facts[f"target of {name}"] = tg.state(target, self.now)[0].value
+            for node in target.nodes:
+                facts[f"{node} holds {name}"] = tg.node_state(target, node, self.now, self.world.rules).value
+        for key in [x for x in self._shown if " of " in x and x not in facts]:
+            self._tell(f"{key} unused")
+            del self._shown[key]
+        for key, value in facts.items():
+            self._show(key, key, value)
+
+    def _show(self, key: str, who: str, value: str) -> None:
+        if self._shown.get(key) != value:
+            self._shown[key] = value
+            self._tell(f"{who} {value}")
+
+    def _tell(self, text: str) -> None:
+        self._told.append((self.now, text))
 
 
-def plain(message: str) -> str:
-    """The message without ids, ARNs and the service's name."""
-    words = message.removeprefix("(service mcp-service").removeprefix(")").lstrip(", ")
-    for opening in ("(task ", "(target-group ", "(deployment ", "(port "):
-        while opening in words:
-            start = words.index(opening)
-            words = words[:start].rstrip() + words[words.index(")", start) + 1 :]
-    while "taskSet ecs-svc/" in words or "deployment ecs-svc/" in words:
-        start = words.index("ecs-svc/")
-        words = words[:start] + "#" + words[start + 27 :]
-    return words.strip().rstrip(":.").replace(":. ", ". ").strip()
+def _subject(world: World, command: c.Command) -> str:
+    """The task a command is about, if any."""
+    target = world.targets.get(getattr(command, "target_id", ""))
+    return target.task_id if target else str(getattr(command, "task_id", ""))
 
 
-def revision(number: int, **changes: object) -> TaskDefinition:
-    return TaskDefinition(revision=number, **changes)  # type: ignore[arg-type]
+def settings(*, desired: int = 2, minimum: int = 100, maximum: int = 200, delay_s: float = 300.0, **more: Any) -> Settings:
+    """Settings with the four numbers that a rollout follows from; `more` are fields of Settings' parts.
+
+    A field goes where it is known: `health_check_grace_period_s` to the service, `stop_timeout_s` to the task
+    definition, `nodes` to the behaviour.
+    """
+    whole = Settings()
+    parts: dict[str, dict[str, Any]] = {
+        "service": {"desired_count": desired, "minimum_healthy_percent": minimum, "maximum_percent": maximum},
+        "target_group": {"deregistration_delay_s": delay_s},
+        "task_definition": {},
+        "behaviour": {},
+    }
+    for name, value in more.items():
+        owner = next(x for x in parts if name in type(getattr(whole, x)).__dataclass_fields__)
+        parts[owner][name] = value
+    return replace(whole, **{x: replace(getattr(whole, x), **fields) for x, fields in parts.items()})
+
+
+def revision(number: int, **changes: Any) -> TaskDefinition:
+    return TaskDefinition(revision=number, **changes)

@@ -102,7 +102,7 @@ LATIN_1 = st.text(st.characters(max_codepoint=255), max_size=40)
 @given(request=LATIN_1, user_agent=LATIN_1, reason=LATIN_1)
 def test_no_text_of_a_client_can_break_or_forge_a_line(request: str, user_agent: str, reason: str) -> None:
     entry = AccessLogEntry(
-        **{f: "-" for f in ("type", "time", "elb", "client", "target", "elb_status_code", "target_status_code")},
+        **dict.fromkeys(("type", "time", "elb", "client", "target", "elb_status_code", "target_status_code"), "-"),
         request_processing_time=-1.0,
         target_processing_time=-1.0,
         response_processing_time=-1.0,

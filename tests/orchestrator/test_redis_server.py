@@ -1,6 +1,6 @@
 """The Redis of a rehearsal is real, private, survives the orchestrator and leaves nothing behind."""
 
-# ruff: noqa: ASYNC110, ASYNC220, ASYNC240 - files and processes are watched from outside here, one test at a time
+# ruff: noqa: ASYNC220, ASYNC240 - files and processes are watched from outside here, one test at a time
 
 from __future__ import annotations
 

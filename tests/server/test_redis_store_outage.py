@@ -113,11 +113,11 @@ async def test_after_a_failover_the_old_primary_is_left(
     own_redis: RedisServer, store: RedisSessionStore, redis: Redis
 ) -> None:
     # A replica of a primary that is not there: read-only, as a demoted node is.
-    await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await redis.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
     writing = asyncio.ensure_future(store.write("s", "b", 2))
     done, _ = await asyncio.wait({writing}, timeout=0.1)
     assert not done  # it tries again
-    await redis.execute_command("REPLICAOF", "NO", "ONE")
+    await redis.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
     assert await writing == {"a": 1, "b": 2}
 
 

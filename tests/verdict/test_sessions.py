@@ -104,7 +104,9 @@ def test_a_session_that_began_anew_without_a_failure_has_lost_its_state() -> Non
     tale = on_anna().call("s1", 26, WRITE, 131.5, CARL, state_size=1, new_session=True)
     found = session(tale)
     assert found.outcome is SessionOutcome.LOST
-    assert found.cause.endswith("call 26 set_session_value failed with re-initialised: its state was gone")
+    assert found.cause.endswith(
+        "call 26 set_session_value, now on task c3c3c3c3, failed with its state gone after a re-initialisation"
+    )
 
 
 # --- fates ----------------------------------------------------------------------------------------

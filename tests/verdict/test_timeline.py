@@ -162,21 +162,36 @@ def test_without_a_replacing_deployment_there_is_nothing_to_compare(tale: Tale) 
 
 
 def test_the_cliff_is_predicted_by_adding_up_the_steps() -> None:
-    sums = predict(reference_steps({**SETTINGS, "speed": 1}), 1.0)
-    assert sums["target draining"] == pytest.approx((11.9 + 17.4 + 48.4, 23.0 + 28.5 + 74.5 + 11.0 + 2.4))
-    assert sums["SIGKILL"][0] == pytest.approx(sums["SIGTERM"][0] + 29.9)
+    sums = predict(reference_steps({**SETTINGS, "speed": 1}))
+    assert sums["target draining"] == pytest.approx((12.0 + 17.5 + 48.5, 22.0 + 27.5 + 68.5 + 10.0 + 1.4))
+    assert sums["SIGKILL"][0] == pytest.approx(sums["SIGTERM"][0] + 30.0)
 
 
-def test_the_prediction_scales_only_what_a_run_scales() -> None:
-    sums = predict(reference_steps({**SETTINGS, "speed": 10}), 10.0)
-    assert sums["SIGKILL"][0] == pytest.approx(sums["SIGTERM"][0] + 299.0)  # 30 real seconds are 300 AWS seconds
+def test_the_prediction_is_aws_whatever_the_speed() -> None:
+    """At speed 10 all timings are a tenth, and the stop timeout of 30 s is left whole."""
+    used = {
+        name: value / 10 if name.endswith("_s") and "stop_timeout" not in name else value
+        for name, value in SETTINGS.items()
+    }
+    slow, fast = predict(reference_steps(SETTINGS)), predict(reference_steps({**used, "speed": 10}))
+    for name in set(slow) - {"SIGKILL", "exited", "STOPPED", "completed", "steady state"}:
+        assert fast[name] == pytest.approx(slow[name])
+    assert fast["SIGKILL"][0] == pytest.approx(slow["SIGKILL"][0])
+
+
+def test_what_a_server_needs_to_stop_is_not_multiplied_by_the_speed() -> None:
+    tale = Tale(speed=10).settings().warmed_up().triggered().started(CARL, DORA)
+    tale.drained(ANNA, BERT, exited=150.0, stopped=166.0).completed()  # 2 real seconds after SIGTERM
+    events = {event.name: event.measured_s for event in judge(tale.records).cliffs[0].events}
+    assert events["SIGTERM"] == pytest.approx(130.0)
+    assert events["exited"] == pytest.approx(132.0)
 
 
 def test_a_chain_with_an_unknown_link_predicts_nothing_behind_it() -> None:
     steps = reference_steps({key: value for key, value in SETTINGS.items() if key != "timing.healthy_bake_s"})
-    assert {"triggered", "tasks started", "registered"} <= predict(steps, 1.0).keys()
-    assert "target draining" not in predict(steps, 1.0)
-    assert predict([ReferenceStep("a", "nowhere", 0.0, 1.0, "")], 1.0) == {"triggered": (0.0, 0.0)}
+    assert {"triggered", "tasks started", "registered"} <= predict(steps).keys()
+    assert "target draining" not in predict(steps)
+    assert predict([ReferenceStep("a", "nowhere", 0.0, 1.0, "")]) == {"triggered": (0.0, 0.0)}
 
 
 def test_cliffs_have_prediction_and_measurement_side_by_side() -> None:

@@ -14,6 +14,7 @@ from rollproof.verdict.findings.dashboard import green_dashboard
 from rollproof.verdict.findings.outcomes import rolled_back, unacknowledged, wrong_state
 from rollproof.verdict.findings.splits import atomic_failure, split_session
 from rollproof.verdict.findings.story import Story
+from rollproof.verdict.findings.tasks import slow_start
 from rollproof.verdict.model import Finding
 
 FINDINGS: tuple[Callable[[Story], Finding | None], ...] = (
@@ -22,6 +23,7 @@ FINDINGS: tuple[Callable[[Story], Finding | None], ...] = (
     green_dashboard,
     cliff,
     rolled_back,
+    slow_start,
     split_session,
     unacknowledged,
     alb_errors,

@@ -17,6 +17,7 @@ def cookie_rotation(story: Story) -> Finding | None:
     same = [c for c in changes if c.task_id and c.task_id == c.previous_task_id]
     if not same:
         return None
+    other = sum(bool(c.task_id and c.previous_task_id) and c.task_id != c.previous_task_id for c in changes)
     sessions = {cookie.session for cookie in changes}
     answers = sum(call.http_status is not None and call.session in sessions for call in story.history.calls)
     moves = sorted(((m.t, s.session, m) for s in story.sessions for m in s.moves), key=lambda each: each[:2])
@@ -25,8 +26,8 @@ def cookie_rotation(story: Story) -> Finding | None:
     return Finding(
         "cookie-rotation",
         "Cookie rotation is not instability",
-        f"{STICKY_COOKIE} changed {count(len(changes), 'time')} over {count(answers, 'answered call')}; {len(same)}"
-        " times the task stayed the same. The load balancer re-encrypts the cookie on every response: judge stickiness"
+        f"{STICKY_COOKIE} changed {count(len(changes), 'time')} over {count(answers, 'answered call')}: {len(same)} times"
+        f" on the same task, {other} on another one, {len(changes) - len(same) - other} on answers that name no task. The load balancer re-encrypts the cookie on every response: judge stickiness"
         f" by the task that answers, never by the cookie's value. {moved}",
         tuple(Evidence(c.t, "cookie", c.session, note=short(c.task_id)) for c in same[:EVIDENCE_LIMIT]),
     )

@@ -60,7 +60,7 @@ class EmbeddedBalancerClient:
 
     async def table(self) -> RoutingTable | None:
         """The table in force; None before the first."""
-        status, answer = await self._exchange("GET", "/v1/table", None)
+        status, answer = await self.exchange("GET", "/v1/table", None)
         return RoutingTable.from_json(answer) if status == 200 else None
 
     async def statistics(self) -> Mapping[str, Any]:
@@ -76,12 +76,13 @@ class EmbeddedBalancerClient:
 
     async def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """One control call. Raises Permanent where the balancer refuses it, Temporary where none answers."""
-        status, answer = await self._exchange(method, path, body)
+        status, answer = await self.exchange(method, path, body)
         if status >= 400:
             raise Permanent(f"the balancer refused {method} {path}: {answer['error']}", hint=answer.get("hint", ""))
         return answer
 
-    async def _exchange(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+    async def exchange(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of one control call. Raises Temporary where nobody answers."""
         data = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: balancer\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         try:

@@ -1,0 +1,90 @@
+"""What a run shows while it goes on: the service events as they come, and on a terminal a line of progress.
+
+Everything goes to standard error, so that a report or JSON on standard output stays clean.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from rollproof.history import Record
+from rollproof.probe import Probe
+
+SHOWN_ID = 8
+_BEATS = {
+    "warmed-up": "every session has written and read once",
+    "deployment-triggered": "deployment triggered",
+    "steady": "steady again",
+    "probe-ended": "every session has read its state once more",
+}
+
+
+class Live:
+    """Use as a context; `listen` takes history records, `watch` the probe whose progress is shown."""
+
+    def __init__(self, console: Console, speed: float, quiet: bool = False) -> None:
+        self._console, self._speed, self._quiet = console, speed, quiet
+        self._status = Status("setting the stage ...", console=console)
+        self._probe: Probe | None = None
+        self._phase = "setting the stage"
+        self._failed = 0
+
+    def __enter__(self) -> Live:
+        if self._console.is_terminal and not self._quiet:
+            self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._status.stop()
+
+    def watch(self, probe: Probe) -> None:
+        self._probe = probe
+
+    def listen(self, record: Record) -> None:
+        if self._quiet:
+            return
+        match record["kind"]:
+            case "service_event":
+                self._say(record, short(str(record["message"])))
+            case "mark":
+                self._phase = _BEATS.get(record["name"], record["name"])
+                self._say(record, f"-- {self._phase}")
+            case "fault":
+                self._say(record, f"-- fault: {record['name']} {str(record.get('target', ''))[:SHOWN_ID]}")
+            case "call" if not record["ok"] and self._failed < 1:
+                self._failed += 1
+                self._say(record, f"-- first failed call: {record['session']} {record['tool']} {record.get('signature')}")
+            case "setting" if record["name"] in ("redis", "endpoint"):
+                self._say(record, f"-- {record['name']}: {record['value']}")
+            case "call" | "task":
+                pass
+            case _:
+                return
+        self._status.update(self._line(record["t"]))
+
+    def _say(self, record: Record, text: str) -> None:
+        self._console.print(f"{record['t']:7.1f} s  {escape(text)}", soft_wrap=True)
+
+    def _line(self, t: float) -> str:
+        if self._probe is None:
+            return f"{t:.0f} s  waiting for a steady service"
+        progress = self._probe.progress
+        return (
+            f"{t:.0f} s ({t * self._speed:.0f} AWS s)  {self._phase}; {progress.calls} calls, "
+            f"{progress.failures} failed, {progress.alive} of {progress.sessions} sessions alive"
+        )
+
+
+def short(message: str) -> str:
+    """A service event without the service's name and ARNs, ids cut: for a screen; the history has it whole."""
+    words = []
+    for word in message.split(" "):
+        if word.startswith("arn:"):
+            word = word.split("/")[-2] + ")" if word.endswith(")") else word.split("/")[-2]  # noqa: PLW2901
+        bare = word.rstrip(").")
+        words.append(bare[:SHOWN_ID] + word[len(bare) :] if len(bare) == 32 and bare.isalnum() else word)
+    return " ".join(words)
