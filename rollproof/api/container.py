@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rollproof.api.placeholder import Placeholder
-from rollproof.api.remarks import container_remarks
+from rollproof.api.remarks import container_remarks, mappings
 from rollproof.api.sheet import Facts, Sheet
 from rollproof.core.errors import UsageError
 
@@ -48,8 +48,7 @@ def load_task_definition(path: Path, name: str) -> Mapping[str, Any]:
 
 
 def _read_port(sheet: Sheet, container: Mapping[str, Any], port: Any, label: str, where: str) -> None:
-    mappings = container.get("PortMappings") or []
-    published = [mapping.get("ContainerPort") for mapping in mappings if isinstance(mapping, Mapping)]
+    published = [mapping.get("ContainerPort") for mapping in mappings(container.get("PortMappings"))]
     if port is not None and published and str(port) not in map(str, published):
         listed = ", ".join(map(str, published))
         raise UsageError(f"{where}: the load balancer uses container port {port}, published is {listed}")

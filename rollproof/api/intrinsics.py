@@ -12,7 +12,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rollproof.api.placeholder import Placeholder, joined, split
 from rollproof.api.source import Place
@@ -21,14 +21,8 @@ if TYPE_CHECKING:
     from rollproof.api.template import Environment
 
 
-class _NoValue:
-    """What `AWS::NoValue` evaluates to: the property that holds it is dropped."""
-
-    def __repr__(self) -> str:
-        return "AWS::NoValue"
-
-
-NO_VALUE = _NoValue()
+NO_VALUE: Final = object()
+"""What `AWS::NoValue` evaluates to: the property that holds it is dropped."""
 
 Function = Callable[["Environment", Any, Place], Any]
 

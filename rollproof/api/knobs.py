@@ -16,7 +16,7 @@ from rollproof.api.container import load_task_definition, read_container
 from rollproof.api.overrides import SettingRow, apply_overrides, apply_timing_overrides, setting_rows, split_overrides
 from rollproof.api.parts import Parts, find_parts, serving_container
 from rollproof.api.placeholder import Placeholder
-from rollproof.api.remarks import lookup, remarks
+from rollproof.api.remarks import bystander_remarks, lookup, remarks
 from rollproof.api.sheet import AWS_DEFAULT, OUR_DEFAULT, Facts, KnobReading, Sheet
 from rollproof.api.source import display_name
 from rollproof.api.stacks import Stacks, resolve_stacks
@@ -74,6 +74,9 @@ def settings_from_templates(
     _read_zones(sheet, stacks, parts.service)
     for resource in (parts.service, parts.task_definition, parts.target_group, parts.listener, parts.load_balancer):
         sheet.notes += remarks(resource) if resource else ()
+    for stack in stacks.stacks:
+        for bystander in stack.resources.values():
+            sheet.notes += bystander_remarks(bystander)
     ruled = [stack.template.name for stack in stacks.stacks if stack.template.section("Rules")]
     return sheet.reading([*parts.notes, *sheet.notes, *(f"{name}: Rules are not checked" for name in ruled)])
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rollproof.api.remarks import lookup, mappings
 from rollproof.api.stacks import Stacks
 from rollproof.api.template import Resource
 from rollproof.core.errors import NotModelled, UsageError
-from rollproof.core.knob_table import LISTENER, SERVICE, TARGET_GROUP, TASK_DEFINITION
+from rollproof.core.knob_table import LISTENER, LOAD_BALANCER, SERVICE, TARGET_GROUP, TASK_DEFINITION
 
 LISTENER_RULE = "AWS::ElasticLoadBalancingV2::ListenerRule"
 
@@ -55,6 +56,7 @@ def find_parts(stacks: Stacks, service_id: str = "") -> Parts:
     group = _target_group(stacks, service, entry, notes)
     listener = _listener(stacks, group, notes) if group else None
     balancer = stacks.follow(listener.properties.get("LoadBalancerArn")) if listener else None
+    balancer = balancer if balancer and balancer.type == LOAD_BALANCER else None
     if listener and balancer is None:
         notes.append(f"the load balancer of {listener.logical_id} is in no template: its attributes are AWS's defaults")
     if balancer and balancer.properties.get("Type", "application") != "application":
@@ -145,7 +147,7 @@ def _listener(stacks: Stacks, group: Resource, notes: list[str]) -> Resource | N
             continue
         is_rule = resource.type == LISTENER_RULE
         listener = stacks.follow(resource.properties.get("ListenerArn")) if is_rule else resource
-        if listener is not None:
+        if listener is not None and listener.type == LISTENER:
             listeners[(listener.template.name, listener.logical_id)] = listener
     if not listeners:
         notes.append(f"no listener forwards to {group.logical_id}: port and load balancer are AWS's defaults")
@@ -160,7 +162,7 @@ def _listener(stacks: Stacks, group: Resource, notes: list[str]) -> Resource | N
 
 def _forwards(stacks: Stacks, resource: Resource, group: Resource, notes: list[str]) -> bool:
     """Whether a listener or rule sends requests to `group`."""
-    actions = resource.properties.get("DefaultActions" if resource.type == LISTENER else "Actions") or []
+    actions = mappings(resource.properties.get("DefaultActions" if resource.type == LISTENER else "Actions"))
     targets = [target for action in actions for target in _targets(action)]
     forwards = any(stacks.follow(target) == group for target in targets)
     if forwards and len(targets) > 1:
@@ -173,7 +175,7 @@ def _forwards(stacks: Stacks, resource: Resource, group: Resource, notes: list[s
 
 def _targets(action: Mapping[str, Any]) -> Iterator[Any]:
     """Target groups of a forward action; its short and its long form may both be there and name the same one."""
-    groups = (action.get("ForwardConfig") or {}).get("TargetGroups")
+    groups = mappings(lookup(action, "ForwardConfig.TargetGroups"))
     if groups:
         yield from (group.get("TargetGroupArn") for group in groups)
     elif "TargetGroupArn" in action:

@@ -133,7 +133,7 @@ def condition_references(expression: Any, place: Place) -> Iterator[Reference]:
 def depends_on(entry: Mapping[str, Any], place: Place) -> Iterator[Reference]:
     """The explicit dependencies of a resource: `DependsOn` with one name or a list."""
     names = entry.get("DependsOn", [])
-    for name in [names] if isinstance(names, str) else names:
+    for name in names if isinstance(names, list) else [names]:
         yield Reference(ReferenceKind.DEPENDENCY, str(name), (*place, "DependsOn"))
 
 

@@ -136,6 +136,21 @@ HARMLESS: Mapping[str, frozenset[str]] = {
 _HARMLESS_PREFIXES = ("access_logs.", "connection_logs.", "health_check_logs.", "routing.http.response.")
 
 
+BYSTANDERS = {
+    "AWS::ApplicationAutoScaling::ScalableTarget": "scaling is not rehearsed: the desired count stays",
+    "AWS::CodeDeploy::DeploymentGroup": _ROLLING_ONLY,
+    "AWS::ECS::TaskSet": _ROLLING_ONLY,
+    "AWS::WAFv2::WebACLAssociation": "the web ACL is not applied",
+}
+"""Resources that no part of a rehearsed service leads to, but that act on it."""
+
+
+def bystander_remarks(resource: Resource) -> Iterator[str]:
+    """A note on a resource that acts on a service from outside."""
+    if resource.type in BYSTANDERS:
+        yield f"{resource.logical_id} ({resource.type}): {BYSTANDERS[resource.type]}"
+
+
 def remarks(resource: Resource) -> Iterator[str]:
     """Notes on one resource. Raises NotModelled, with file and line, for what cannot be rehearsed."""
     properties = dict(resource.properties)
@@ -150,8 +165,13 @@ def container_remarks(container: Mapping[str, Any], where: str) -> Iterator[str]
 
 def attributes_of(resource_type: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     """The key-value attributes of a target group, load balancer or listener."""
-    listed = properties.get(ATTRIBUTE_LISTS.get(resource_type, "")) or []
-    return {str(item.get("Key")): item.get("Value") for item in listed if isinstance(item, Mapping)}
+    listed = mappings(properties.get(ATTRIBUTE_LISTS.get(resource_type, "")))
+    return {str(item.get("Key")): item.get("Value") for item in listed}
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings of a list; none where a template has something else in its place."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def lookup(properties: Mapping[str, Any], dotted: str) -> Any:

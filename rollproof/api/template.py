@@ -147,10 +147,9 @@ class Environment:
         place: Place = ("Resources", logical_id)
         if not isinstance(entry.get("Type"), str):
             raise self.error(place, "a resource needs a Type")
-        properties = entry.get("Properties") or {}
-        if not isinstance(properties, Mapping):
+        evaluated = self.evaluate(entry.get("Properties") or {}, (*place, "Properties"))
+        if not isinstance(evaluated, Mapping):
             raise self.error((*place, "Properties"), "must be a mapping of properties")
-        evaluated = self.evaluate(properties, (*place, "Properties"))
         return Resource(logical_id, entry["Type"], evaluated, entry, self.template)
 
     def output(self, name: str) -> Output:

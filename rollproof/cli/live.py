@@ -38,7 +38,9 @@ class Live:
             self._status.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._status.stop()
 
     def watch(self, probe: Probe) -> None:
@@ -51,13 +53,15 @@ class Live:
             case "service_event":
                 self._say(record, short(str(record["message"])))
             case "mark":
-                self._phase = _BEATS.get(record["name"], record["name"])
+                self._phase = _BEATS.get(str(record["name"]), str(record["name"]))
                 self._say(record, f"-- {self._phase}")
             case "fault":
                 self._say(record, f"-- fault: {record['name']} {str(record.get('target', ''))[:SHOWN_ID]}")
             case "call" if not record["ok"] and self._failed < 1:
                 self._failed += 1
-                self._say(record, f"-- first failed call: {record['session']} {record['tool']} {record.get('signature')}")
+                self._say(
+                    record, f"-- first failed call: {record['session']} {record['tool']} {record.get('signature')}"
+                )
             case "setting" if record["name"] in ("redis", "endpoint"):
                 self._say(record, f"-- {record['name']}: {record['value']}")
             case "call" | "task":

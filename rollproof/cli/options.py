@@ -25,7 +25,8 @@ KNOBS = "Settings"
 STAGE = "The stage"
 
 App = Annotated[
-    str, typer.Option("--app", metavar="MODULE:FACTORY", help="Any ASGI or FastMCP application.", rich_help_panel=SUBJECT)
+    str,
+    typer.Option("--app", metavar="MODULE:FACTORY", help="Any ASGI or FastMCP application.", rich_help_panel=SUBJECT),
 ]
 Command = Annotated[
     str,

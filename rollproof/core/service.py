@@ -17,7 +17,7 @@ old ones stop first, 2 new ones start when those are gone, then 2 and 1 (O8).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from rollproof.core import commands as c
 from rollproof.core import deployment as d
@@ -369,7 +369,7 @@ def stop_unhealthy(world: World, now: float) -> list[c.Command]:
 
 
 def roll(world: World, now: float) -> list[c.Command]:
-    """Old tasks are stopped as far as the floor allows, when no new one is still on its way.
+    """Old tasks are stopped as far as the floor allows, when no new one is still on its way to be healthy.
 
     Surplus tasks of the PRIMARY deployment (the desired count was lowered) go the same way. Protected tasks
     stay, and hold the deployment up (ECS-DG/task-scale-in-protection).
@@ -379,7 +379,7 @@ def roll(world: World, now: float) -> list[c.Command]:
     fresh, old = _wanted(world, world.primary), _wanted(world, *world.deployments[1:])
     healthy = {x.id for x in fresh + old if is_healthy(world, x, now, baked=_bakes(world, x))}
     picks = _surplus(world, fresh, healthy, now)
-    if not _is_on_its_way(fresh, healthy, now):
+    if all(x.id in healthy or x.unhealthy_reason for x in fresh):
         spare = len(healthy.difference(x.id for x in picks)) - floor(world)
         picks += _replaced(old, healthy, spare, now)
     return _stops(world, [(task, messages.scaling_reason(task.deployment_id)) for task in picks])
@@ -400,21 +400,14 @@ def _bakes(world: World, task: Task) -> bool:
     return task.deployment_id == world.primary.id and world.primary.rollout_state is not d.RolloutState.COMPLETED
 
 
-def _is_on_its_way(fresh: Iterable[Task], healthy: set[str], now: float) -> bool:
-    """Started in an earlier pass, neither healthy nor given up: the batch is not complete.
-
-    Tasks of this very pass do not hold it up: at 0/200 stops and starts share one (O3).
-    """
-    return any(x.id not in healthy and not x.unhealthy_reason and x.created_at < now for x in fresh)
-
-
 def _surplus(world: World, fresh: list[Task], healthy: set[str], now: float) -> list[Task]:
     """PRIMARY tasks above its desired count, never protected ones: those not yet healthy first, the newest first."""
     viable = [x for x in fresh if not x.unhealthy_reason]
     free = [x for x in reversed(viable) if not x.is_protected(now)]
     excess = len(viable) - world.primary.desired_count
     starting = [x for x in free if x.id not in healthy][: max(0, excess)]
-    return starting + _by_zone([x for x in free if x.id in healthy], excess - len(starting))
+    spare = min(excess - len(starting), len(healthy) - floor(world))
+    return starting + _by_zone([x for x in free if x.id in healthy], spare)
 
 
 def _by_zone(tasks: list[Task], count: int) -> list[Task]:
@@ -546,13 +539,16 @@ PHASES: tuple[Callable[[World, float], list[c.Command]], ...] = (
     count,
     break_circuit,
     register,
+    roll,
     start,
     say_throttled,
     stop_unhealthy,
-    roll,
     say_stuck,
     retire,
     complete,
     settle,
 )
-"""In this order. Each returns nothing once its commands have been applied at the same `now`."""
+"""In this order. Each returns nothing once its commands have been applied at the same `now`.
+
+`roll` before `start`: where both happen in one pass, at 0/200, ECS says "stopped" first (O3).
+"""

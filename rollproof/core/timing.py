@@ -42,7 +42,7 @@ class Timing:
     deprovisioning_s: float = _timing(16.0, "O10: DEPROVISIONING to STOPPED 16 s", "observed")
 
     # The target group
-    registration_s: float = _timing(1.0, "O2: healthy 1.6..3.4 s after registered", "observed")
+    registration_s: float = _timing(1.6, "O2: healthy 1.6..3.4 s after registered", "observed")
     first_check_spread_s: float = _timing(1.0, "O3: first checks within the second of registration", "observed")
     drain_visible_s: float = _timing(0.7, "O2: draining shown 0.1..1.4 s after the event", "observed")
     drain_propagation_s: float = _timing(12.0, "LBC#2366 17 s, LBC#1719 ~10 s, LBC#905 >= 15 s; no doc", "observed")

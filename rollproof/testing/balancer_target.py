@@ -179,6 +179,22 @@ class _Conversation:
                 return
             self.server.changed.set()
 
+    async def until_go(self) -> None:
+        """Until `go` is set. Raises ConnectionResetError when the balancer closes before."""
+        tasks = {asyncio.create_task(self.server.go.wait()), asyncio.create_task(self._until_closed())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not self.server.go.is_set():
+            raise ConnectionResetError
+
+    async def _until_closed(self) -> None:
+        while data := await self.reader.read(65536):
+            self.server.violations.append(f"bytes behind the request: {data[:200]!r}")
+
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
@@ -214,7 +230,7 @@ async def _size(talk: _Conversation) -> bool:
 async def _wait(talk: _Conversation) -> bool:
     """Answers when `go` is set."""
     await talk.read_body()
-    await talk.server.go.wait()
+    await talk.until_go()
     talk.respond(talk.server.name.encode())
     return True
 
@@ -224,7 +240,7 @@ async def _stream(talk: _Conversation) -> bool:
     await talk.read_body()
     talk.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     talk.send(CHUNK % (9, b"data: 1\n\n"))
-    await talk.server.go.wait()
+    await talk.until_go()
     talk.send(CHUNK % (9, b"data: 2\n\n") + b"0\r\n\r\n")
     return True
 

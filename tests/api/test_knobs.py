@@ -355,6 +355,10 @@ def test_sidecars_are_left_out_aloud(tmp_path: Path) -> None:
             "fail-open goes by the count only",
         ),
         (_attributes(("surprise.enabled", "true")), "Group.surprise.enabled is not rehearsed"),
+        (
+            ("Resources:\n", "Resources:\n  Scaling: {Type: AWS::ApplicationAutoScaling::ScalableTarget}\n"),
+            "Scaling (AWS::ApplicationAutoScaling::ScalableTarget): scaling is not rehearsed",
+        ),
         (("Resources:\n", "Rules: {R: {Assertions: []}}\nResources:\n"), "Rules are not checked"),
     ],
 )  # fmt: skip
@@ -365,6 +369,7 @@ def test_what_is_left_out_is_noted(tmp_path: Path, change: tuple[str, str], note
 @pytest.mark.parametrize(
     "change",
     [
+        ("Resources:\n", "Resources:\n  Role: {Type: AWS::IAM::Role}\n"),
         _service("DeploymentConfiguration: {Alarms: {Enable: false}}"),
         _service("AvailabilityZoneRebalancing: DISABLED"),
         _service("DeploymentController: {Type: ECS}"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollproof.api.source import load_template, parse_template
+from rollproof.api.source import Template, load_template, parse_template
 from rollproof.core.errors import UsageError
 
 MINIMAL = "Resources: {A: {Type: T}}"
@@ -48,6 +48,10 @@ def test_every_value_knows_its_line() -> None:
     assert template.where(("Resources", "A", "Metadata", "Y")) == "t.yaml:2: Resources.A.Metadata.Y"
 
 
+def test_without_lines_the_name_alone_is_the_place() -> None:
+    assert Template("t.yaml", {}).where(("Resources",)) == "t.yaml: Resources"
+
+
 def test_json_is_read_with_lines_too() -> None:
     body = {"Resources": {"A": {"Type": "T", "Properties": {"X": {"Ref": "A"}, "Y": "a😀b/", "Z": "2012-10-17"}}}}
     template = parse_template(json.dumps(body, indent="\t"), "t.json")
@@ -61,6 +65,7 @@ def test_json_is_read_with_lines_too() -> None:
         ("Resources: [", "t.yaml:1:13: not valid YAML"),
         ("Resources:\n  A: {Type: T}\n  B: }", "t.yaml:3:6: not valid YAML"),
         ('{"Resources": {"A": }}', "t.yaml:1:21: not valid JSON"),
+        ('{"a": ' + "[" * 100_000, "nested too deeply"),
         ('{"Resources": {"A": 1, "A": 2}}', "the key 'A' stands twice"),
         ("Resources:\n  A: {Type: T}\n  A: {Type: T}\n", "t.yaml:3:3: the key 'A' stands twice"),
         ("Resources:\n  ? [a, b]\n  : x\n", "t.yaml:2:5: a key must be text"),

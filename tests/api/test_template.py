@@ -187,3 +187,11 @@ def test_an_import_is_what_another_stack_exports() -> None:
     assert "give the template that exports it" in caught.value.hint
     with pytest.raises(UsageError, match="no export named"):
         resolved(text, strict=True)
+
+
+def test_names_asked_for_by_hand_are_checked_too() -> None:
+    env = environment(CHAIN)
+    with pytest.raises(UsageError, match="'Nobody' is no resource"):
+        env.attribute("Nobody", "", ("Resources",))
+    with pytest.raises(UsageError, match="'Never' is no condition"):
+        env.condition("Never", ("Conditions",))

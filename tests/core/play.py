@@ -182,8 +182,7 @@ class Play:
 
     def story(self) -> list[str]:
         """Service events, and between them what tasks, targets, nodes and signals did. Needs `tells_story`."""
-        told = [*self._told, *((x.at, f"# {self.plain(x.message)}") for x in self.world.service_events)]
-        return [self._line(at, text) for at, text in sorted(told, key=lambda x: x[0]) if at >= self.zero]
+        return [self._line(at, text) for at, text in sorted(self._told, key=lambda x: x[0]) if at >= self.zero]
 
     def task(self, name: str) -> Task:
         """The task called `name` ("t1"), as long as it is remembered."""
@@ -233,6 +232,8 @@ class Play:
                 self._tell(f"{self.name(task_id)} SIGTERM")
             case c.KillContainer(task_id=task_id):
                 self._tell(f"{self.name(task_id)} SIGKILL")
+            case c.EmitServiceEvent(message=message):
+                self._told.append((self.world.service_events[-1].at, f"# {self.plain(message)}"))
             case e.ContainerExited(task_id=task_id, exit_code=exit_code):
                 self._tell(f"{self.name(task_id)} exited with {exit_code}")
         task = self.world.tasks.get(getattr(happened, "task_id", ""))

@@ -150,6 +150,14 @@ def test_a_caller_may_say_what_comes_next() -> None:
     assert render(stories.survived(), next_line="rollproof down").endswith("next: rollproof down\n")
 
 
+def test_steps_and_cliffs_without_expectation_leave_their_cells_empty() -> None:
+    tale = stories.survived()
+    tale.records = [record for record in tale.records if not str(record.get("name", "")).startswith("timing.")]
+    lines = [line.split() for line in render(tale).splitlines()]
+    assert ["tasks", "started", "triggered", "14.0", "unjudged"] in lines
+    assert ["target", "draining", "2", "replaced", "94.5"] in lines
+
+
 def test_a_seed_without_a_command_replays_the_default() -> None:
     tale = stories.survived().add("setting", 0.1, name="command", value="")
     assert "rollproof rehearse  # seed 7" in render(tale)

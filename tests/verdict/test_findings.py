@@ -310,3 +310,11 @@ def test_a_new_task_stopped_for_its_slow_start_is_named() -> None:
 
 def test_an_unhealthy_spell_after_the_start_is_no_slow_start() -> None:
     assert finding(Tale().replaced().target(CARL, 100.0, "unhealthy"), "slow-start") is None
+
+
+def test_a_call_elsewhere_before_the_draining_is_no_split() -> None:
+    """A stream of a session without affinity stands where it stands; nothing drains yet."""
+    tale = Tale().replaced().call("s1", 1, WRITE, 50.0, ANNA)
+    tale.add("session", 51.0, session="s1", event="stream_opened", task_id=ANNA)
+    tale.call("s1", 2, WRITE, 60.0, BERT)
+    assert finding(tale, "split-session") is None

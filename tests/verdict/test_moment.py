@@ -31,7 +31,7 @@ def test_every_kind_of_record_within_the_window_is_told() -> None:
     tale.add("alarm", 48.3, name="5xx", state="ALARM").deployment(48.4, "ecs-svc/1", "ACTIVE", "")
     tale.target(ANNA, 48.5, "draining", reason="Target.DeregistrationInProgress").target(ANNA, 48.6, "unused", cut=1)
     tale.task(ANNA, 48.7, "STOPPING", signal="SIGTERM", stopped_reason="not told beside a signal")
-    tale.task(ANNA, 48.8, "STOPPED", exit_code=143, stopped_reason="Scaling activity").task(ANNA, 48.9, "")
+    tale.task(ANNA, 48.8, "STOPPED", exit_code=143, stopped_reason="Scaling activity").task(ANNA, 48.9, "", exit_code=1)
     tale.add("session", 49.0, session="s2", event="stream_ended", task_id=ANNA, reason="connection-closed")
     tale.add("session", 49.1, session="s2", event="reinitialised").add("session", 49.2, session="s2", event="opened")
     tale.add("target", 49.3, target_id="10.0.0.1:80", state="initial").add(
@@ -49,7 +49,7 @@ def test_every_kind_of_record_within_the_window_is_told() -> None:
         "  48.6 target 127.0.0.1:4001 (task a1a1a1a1) unused, 1 connection cut",
         "  48.7 task a1a1a1a1 was sent SIGTERM",
         "  48.8 task a1a1a1a1 STOPPED, exit code 143, Scaling activity",
-        "  48.9 task a1a1a1a1 changed",
+        "  48.9 task a1a1a1a1 changed, exit code 1",
         "  49.0 s2 stream ended on task a1a1a1a1: connection-closed",
         "  49.1 s2 reinitialised",
         "  49.3 target 10.0.0.1:80 initial",
@@ -87,3 +87,21 @@ def test_a_crowded_moment_keeps_the_lines_nearest_to_the_break() -> None:
     told = lines(tale)
     assert len(told) == 40
     assert "> 30.2 s1 call 6 set_session_value FAILED: 502 / Bad Gateway" in told
+
+
+def test_records_that_say_nothing_new_are_left_out_and_long_names_are_cut() -> None:
+    arn = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/mcp/8c0ce9962a8fd4f3"
+    tale = Tale().settings().warmed_up().mark(20.0, "deployment-triggered").not_found("s1", 1, READ, 50.0)
+    tale.event(48.0, f"deregistered 1 targets in (target-group {arn})").event(48.1, f"has stopped (task {ANNA}).")
+    for t in (48.2, 48.3):
+        tale.deployment(t, "ecs-svc/1", "ACTIVE", "COMPLETED", running=int(t * 10))
+        tale.task(ANNA, t, "DEACTIVATING", "STOPPED").target(ANNA, t, "draining", reason=f"at {t}")
+    tale.task(ANNA, 48.4, "STOPPING", signal="SIGTERM").task(ANNA, 48.4, "STOPPING", stop_code="x")
+    assert lines(tale)[:-1] == [
+        "  48.0 (service mcp) deregistered 1 targets in (target-group mcp)",
+        "  48.1 (service mcp) has stopped (task a1a1a1a1).",
+        "  48.2 deployment ecs-svc/1 ACTIVE COMPLETED",
+        "  48.2 target 127.0.0.1:4001 (task a1a1a1a1) draining, at 48.2",
+        "  48.2 task a1a1a1a1 DEACTIVATING",
+        "  48.4 task a1a1a1a1 was sent SIGTERM",
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rollproof.verdict import ReferenceStep, Step, StepStatus, compare_timeline, judge, reference_steps
@@ -169,9 +171,10 @@ def test_the_cliff_is_predicted_by_adding_up_the_steps() -> None:
 
 def test_the_prediction_is_aws_whatever_the_speed() -> None:
     """At speed 10 all timings are a tenth, and the stop timeout of 30 s is left whole."""
-    used = {
+    settings: dict[str, Any] = SETTINGS
+    used: dict[str, Any] = {
         name: value / 10 if name.endswith("_s") and "stop_timeout" not in name else value
-        for name, value in SETTINGS.items()
+        for name, value in settings.items()
     }
     slow, fast = predict(reference_steps(SETTINGS)), predict(reference_steps({**used, "speed": 10}))
     for name in set(slow) - {"SIGKILL", "exited", "STOPPED", "completed", "steady state"}:

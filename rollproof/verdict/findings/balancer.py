@@ -55,8 +55,8 @@ def propagation_window(story: Story) -> Finding | None:
     return Finding(
         "propagation-window",
         "New requests to a draining target",
-        f"{count(len(late), 'request')} reached {count(len(targets), 'draining target')} {spread(gaps)} (real) after draining"
-        f" began, before every node had learned of it; {failed} not answered 2xx. A task must go on"
+        f"{count(len(late), 'request')} reached {count(len(targets), 'draining target')} {spread(gaps)} (real) after"
+        f" draining began, before every node had learned of it; {failed} not answered 2xx. A task must go on"
         " serving after its deregistration has begun.",
         _evidence([request for request, _, _ in late]),
     )

@@ -26,9 +26,10 @@ def cookie_rotation(story: Story) -> Finding | None:
     return Finding(
         "cookie-rotation",
         "Cookie rotation is not instability",
-        f"{STICKY_COOKIE} changed {count(len(changes), 'time')} over {count(answers, 'answered call')}: {len(same)} times"
-        f" on the same task, {other} on another one, {len(changes) - len(same) - other} on answers that name no task. The load balancer re-encrypts the cookie on every response: judge stickiness"
-        f" by the task that answers, never by the cookie's value. {moved}",
+        f"{STICKY_COOKIE} changed {count(len(changes), 'time')} over {count(answers, 'answered call')}: {len(same)}"
+        f" times on the same task, {other} on another one, {len(changes) - len(same) - other} on answers that name no"
+        " task. The load balancer re-encrypts the cookie on every response: judge stickiness by the task that answers,"
+        f" never by the cookie's value. {moved}",
         tuple(Evidence(c.t, "cookie", c.session, note=short(c.task_id)) for c in same[:EVIDENCE_LIMIT]),
     )
 

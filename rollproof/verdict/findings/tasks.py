@@ -34,7 +34,7 @@ def slow_start(story: Story) -> Finding | None:
     return Finding(
         "slow-start",
         "New tasks failed health checks before they were up",
-        f"{count(len(slow), 'new target')} of {len(story.rollout.new)} turned unhealthy before the first healthy answer."
-        f"{needed}{lost}{scaled}",
+        f"{count(len(slow), 'new target')} of {len(story.rollout.new)} turned unhealthy before the first healthy"
+        f" answer.{needed}{lost}{scaled}",
         tuple(Evidence(t, "target", note=life.target_id) for life, t in slow),
     )

@@ -29,6 +29,8 @@ EMPTY_TABLE = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
 
 CUT_REASON = "DeregistrationDelayElapsed"
 
+_SWEEP_S = 0.25
+
 
 class DataPlane:
     """Shared by all connections of one balancer."""
@@ -145,7 +147,7 @@ class DataPlane:
         }
 
     def sweep(self) -> None:
-        """Apply the timeouts: called about once a second, instead of a timer a request."""
+        """Apply the timeouts: called a few times a second, instead of a timer a request."""
         self.clock.refresh()
         now = self.clock.now()
         for client in list(self.clients):
@@ -173,4 +175,4 @@ class DataPlane:
     @property
     def sweep_interval_s(self) -> float:
         shortest = min(self.settings.idle_timeout_s, self.settings.client_keep_alive_s)
-        return min(1.0, max(0.02, shortest / 8))
+        return min(_SWEEP_S, max(0.02, shortest / 8))

@@ -1,0 +1,54 @@
+"""rollproof: the commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rollproof import __version__
+from rollproof.cli import deploy, down, knobs, probe, rehearse, report, status, stop_task, up
+from rollproof.cli.running import Interrupted, tell_error
+from rollproof.core.errors import RollproofError
+
+app = typer.Typer(
+    help="Rehearse an ECS rollout on this machine: do MCP sessions survive it?",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, module in {
+    "rehearse": rehearse,
+    "up": up,
+    "deploy": deploy,
+    "status": status,
+    "probe": probe,
+    "stop-task": stop_task,
+    "down": down,
+    "report": report,
+    "knobs": knobs,
+}.items():
+    app.command(name, epilog=module.EXAMPLES)(module.command)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"rollproof {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 pass, 1 fail, 2 usage, 3 unknown, 130 interrupted."""
+    try:
+        app()
+    except (RollproofError, Interrupted, BaseExceptionGroup) as error:
+        sys.exit(tell_error(error))
+
+
+if __name__ == "__main__":
+    main()

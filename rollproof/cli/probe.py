@@ -1,0 +1,68 @@
+"""rollproof probe: MCP sessions against any endpoint, every answer written down. Its summary is JSON."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollproof.cli import options as o
+from rollproof.cli.running import FAIL, err, out
+from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, Progress, SessionIds, run_probe
+from rollproof.probe.flags import headers, tool_arguments
+
+EXAMPLES = """[bold]Examples[/]
+
+rollproof probe --endpoint http://127.0.0.1:8080/mcp --calls 70 --delay 2
+
+rollproof probe --endpoint http://127.0.0.1:8080/mcp --sessions 50 --delay 0.5 --cookies none
+
+rollproof probe --endpoint https://mcp.example.com/mcp --tool search --arguments '{"q": "x"}'
+
+Exit codes: 0 every session complete, 1 not, 3 the endpoint did not answer.
+"""
+
+
+def command(
+    endpoint: Annotated[str, typer.Option(help="The MCP endpoint's URL.")],
+    calls: Annotated[int, typer.Option(min=0, help="Operations a session; 0: until Ctrl-C.")] = 70,
+    delay: Annotated[float, typer.Option(min=0, help="Seconds between two calls.")] = 2.0,
+    sessions: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 1,
+    era: Annotated[Era, typer.Option(help="Protocol the clients speak.")] = Era.LEGACY,
+    cookies: Annotated[CookieMode, typer.Option(help="What clients do with Set-Cookie.")] = CookieMode.FULL,
+    session_ids: Annotated[SessionIds, typer.Option(help="Whose Mcp-Session-Id the calls carry.")] = SessionIds.AUTO,
+    reinitialise: Annotated[bool, typer.Option(help="Begin anew on 404.")] = False,
+    retries: Annotated[int, typer.Option(min=0, help="A failed operation is repeated so often.")] = 0,
+    increments: Annotated[Increments, typer.Option(help="Also count.")] = Increments.NONE,
+    slow_every: Annotated[int, typer.Option(min=0, help="Every Nth session keeps a slow call in flight.")] = 0,
+    slow_s: Annotated[float, typer.Option("--slow", help="Seconds such a call lasts.")] = 10.0,
+    streams: Annotated[bool, typer.Option(help="Each session opens its GET stream.")] = False,
+    tool: Annotated[str, typer.Option(help="Call this tool instead of the sample's.")] = "",
+    arguments: Annotated[str, typer.Option(help="Its arguments, as JSON.")] = "",
+    header: Annotated[list[str] | None, typer.Option(help="'Name: value', sent with each request.")] = None,
+    record_state: Annotated[bool, typer.Option(help="The whole state on each read's record.")] = False,
+    history: Annotated[Path | None, typer.Option(help="Where the records go.")] = None,
+    seed: o.Seed = 0,
+) -> None:
+    """Call an MCP server with real sessions, and record every answer."""
+    chosen = ProbeOptions(
+        endpoint, sessions=sessions, calls=calls, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
+        reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
+        open_streams=streams, tool=tool, arguments=tool_arguments(arguments), headers=headers(header or []),
+        record_state=record_state,
+    )  # fmt: skip
+    chosen.validate()
+    path = history or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-probe" / "history.jsonl"
+    with err.status("calling ...") as status:
+
+        def show(now: Progress) -> None:
+            status.update(f"{now.calls} calls, {now.failures} failed, {now.alive} of {now.sessions} sessions alive")
+
+        summary = run_probe(chosen, path, seed=seed, on_progress=show)
+    out.print_json(json.dumps(summary, default=str))
+    err.print(f"records: {path}", soft_wrap=True)
+    if not summary["session_complete"]:
+        raise typer.Exit(FAIL)

@@ -1,0 +1,122 @@
+"""rollproof rehearse: all of it, once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollproof.cli import options as o
+from rollproof.cli.live import Live
+from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out, run
+from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
+from rollproof.rehearsal import Disruption, Rehearsal, rehearse
+from rollproof.report import render_terminal, summary_json
+from rollproof.verdict.model import Outcome, Verdict
+
+PROBE = "The clients"
+EXIT = {Outcome.PASS: PASS, Outcome.FAIL: FAIL, Outcome.UNKNOWN: UNKNOWN}
+
+EXAMPLES = """[bold]Examples[/]
+
+rollproof rehearse                                       the sample server, as its templates deploy it
+
+rollproof rehearse --strategy memory                     the same with sessions in memory: watch them die
+
+rollproof rehearse --app my_server:mcp                   your own FastMCP server
+
+rollproof rehearse --command "node server.js" --template infra/ecs.yaml
+
+rollproof rehearse --set deregistration_delay_s=30 --set sticky_overrides_drain=true
+
+rollproof rehearse --disruption bad-image                does the circuit breaker save the sessions?
+
+Exit codes: 0 pass, 1 a session was lost, 2 usage, 3 nothing was proved.
+"""
+
+
+def command(
+    app: o.App = "",
+    command_: o.Command = "",
+    template: o.Template = None,
+    parameter: o.Parameter = None,
+    env: o.Env = None,
+    strategy: o.Strategy = "",
+    disruption: Annotated[Disruption, typer.Option(help="What is done to the service.")] = Disruption.ROLLING,
+    set_: o.Set = None,
+    config: o.ConfigFile = None,
+    speed: o.Speed = 10.0,
+    seed: o.Seed = 1,
+    sessions: Annotated[int, typer.Option(help="Clients at once.", rich_help_panel=PROBE)] = 20,
+    delay: Annotated[
+        float, typer.Option(help="Real seconds between two calls of a session.", rich_help_panel=PROBE)
+    ] = 1.0,
+    era: Annotated[Era, typer.Option(help="Protocol the clients speak.", rich_help_panel=PROBE)] = Era.LEGACY,
+    cookies: Annotated[
+        CookieMode, typer.Option(help="What clients do with Set-Cookie.", rich_help_panel=PROBE)
+    ] = CookieMode.FULL,
+    session_ids: Annotated[
+        SessionIds, typer.Option(help="Whose Mcp-Session-Id the calls carry.", rich_help_panel=PROBE)
+    ] = SessionIds.AUTO,
+    reinitialise: Annotated[
+        bool, typer.Option(help="Clients begin anew on 404, as the specification asks.", rich_help_panel=PROBE)
+    ] = False,
+    retries: Annotated[int, typer.Option(help="A failed operation is repeated so often.", rich_help_panel=PROBE)] = 0,
+    increments: Annotated[
+        Increments, typer.Option(help="Clients also count: is anything applied twice?", rich_help_panel=PROBE)
+    ] = Increments.KEYED,
+    slow_every: Annotated[
+        int, typer.Option(help="Every Nth session keeps a slow call in flight. 0: none.", rich_help_panel=PROBE)
+    ] = 5,
+    slow_s: Annotated[float, typer.Option("--slow", help="Seconds such a call lasts.", rich_help_panel=PROBE)] = 3.0,
+    streams: Annotated[bool, typer.Option(help="Each session opens its GET stream.", rich_help_panel=PROBE)] = True,
+    path: Annotated[str, typer.Option(help="Of the MCP endpoint.", rich_help_panel=PROBE)] = "/mcp",
+    port: o.Port = 0,
+    redis_url: o.RedisUrl = "",
+    runs: o.Runs = Path("runs"),
+    name: Annotated[str, typer.Option(help="Of the run's directory.", rich_help_panel=o.STAGE)] = "",
+    timeout: Annotated[
+        float,
+        typer.Option(help="Real seconds to wait for a steady state. 0: from the timings.", rich_help_panel=o.STAGE),
+    ] = 0.0,
+    as_json: o.Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every session, every check.")] = False,
+) -> None:
+    """Rehearse a rollout once, and say whose session survived it."""
+    chosen = o.choose(
+        app=app, command=command_, template=template, parameter=parameter, env=env, strategy=strategy,
+        sets=set_, config_file=config, speed=speed,
+    )  # fmt: skip
+    is_modern = era is Era.MODERN
+    probe = ProbeOptions(
+        "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
+        reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
+        open_streams=streams and not is_modern,
+    )  # fmt: skip
+    if chosen.config:
+        probe = replace(probe, **chosen.config.probe)
+    probe.validate()
+    rehearsal = Rehearsal(
+        chosen.subject, chosen.template, timing=chosen.timing, disruption=disruption, probe=probe,
+        mcp_path="/" + path.lstrip("/"), speed=speed, seed=seed, runs_dir=runs, port=port, redis_url=redis_url,
+        name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
+        timeout_s=timeout, command=o.command_line(), strategy=strategy,
+    )  # fmt: skip
+    for note in chosen.subject.notes:
+        err.print(f"[dim]note: {note}[/]", soft_wrap=True)
+    with Live(err, speed) as live:
+        done = run(rehearse(rehearsal, listener=live.listen, on_probe=live.watch))
+    show(done.verdict, done.run_dir, as_json=as_json, verbose=verbose)
+
+
+def show(verdict: Verdict, run_dir: Path, *, as_json: bool, verbose: bool) -> None:
+    """The report of a run, and its exit code."""
+    if as_json:
+        out.print_json(json.dumps(summary_json(verdict) | {"run_dir": str(run_dir)}, default=str))
+    else:
+        render_terminal(verdict, console=out, verbose=verbose)
+        out.print(f"run: {run_dir}", soft_wrap=True)
+    raise typer.Exit(EXIT[verdict.outcome])

@@ -1,0 +1,90 @@
+"""rollproof up: a stage that stays up, to be driven with deploy, status, probe, stop-task."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rollproof.cli import options as o
+from rollproof.cli.live import Live
+from rollproof.cli.running import err, out, run
+from rollproof.orchestrator.control import ControlServer
+from rollproof.orchestrator.local_stage import LocalStage, open_stage
+from rollproof.orchestrator.stage_files import StagePlan, read_plan
+from rollproof.rehearsal import Rehearsal, make_run_dir, record_settings
+
+EXAMPLES = """[bold]Examples[/]
+
+rollproof up                                  the sample server behind http://127.0.0.1:8080
+
+rollproof up --app my_server:mcp --port 9000
+
+In another terminal: rollproof status --watch, rollproof deploy --force-new-deployment,
+rollproof probe --endpoint http://127.0.0.1:8080/mcp
+
+Ctrl-C, or rollproof down, ends it. If it was killed, the next rollproof up takes over what still runs.
+"""
+
+
+def command(
+    app: o.App = "",
+    command_: o.Command = "",
+    template: o.Template = None,
+    parameter: o.Parameter = None,
+    env: o.Env = None,
+    strategy: o.Strategy = "",
+    set_: o.Set = None,
+    config: o.ConfigFile = None,
+    speed: o.Speed = 10.0,
+    seed: o.Seed = 1,
+    port: o.Port = 8080,
+    redis_url: o.RedisUrl = "",
+    state_dir: o.StateDir = o.DEFAULT_STATE_DIR,
+    runs: o.Runs = Path("runs"),
+) -> None:
+    """Set the stage and keep it up: load balancer, Redis and tasks, until Ctrl-C."""
+    directory = o.state_dir_of(state_dir)
+    if read_plan(directory) is not None:
+        err.print(f"taking over the stage in {directory}; its own settings hold", soft_wrap=True)
+    chosen = o.choose(
+        app=app, command=command_, template=template, parameter=parameter, env=env, strategy=strategy,
+        sets=set_, config_file=config, speed=speed,
+    )  # fmt: skip
+    rehearsal = Rehearsal(
+        chosen.subject, chosen.template, timing=chosen.timing, speed=speed, seed=seed, runs_dir=runs, port=port,
+        redis_url=redis_url, command=o.command_line(), strategy=strategy,
+    )  # fmt: skip
+    with Live(err, speed) as live:
+        run(_stay_up(rehearsal, directory, live))
+
+
+async def _stay_up(rehearsal: Rehearsal, state_dir: Path, live: Live) -> None:
+    saved = read_plan(state_dir)
+    plan = saved or StagePlan(
+        state_dir=state_dir,
+        run_dir=make_run_dir(rehearsal.runs_dir, "up"),
+        settings=rehearsal.settings,
+        timing=rehearsal.timing,
+        images=rehearsal.subject.images,
+        speed=rehearsal.speed,
+        seed=rehearsal.seed,
+        port=rehearsal.port,
+        needs_redis=rehearsal.subject.needs_redis,
+        redis_url=rehearsal.redis_url,
+    )
+    async with open_stage(plan, live.listen) as stage, ControlServer(stage) as control:
+        if not stage.adopted:
+            record_settings(stage, rehearsal)
+        out.print(f"load balancer: {stage.endpoint}    MCP: {stage.endpoint}/mcp    run: {stage.plan.run_dir}",
+                  soft_wrap=True)  # fmt: skip
+        await _until_end(stage, control)
+
+
+async def _until_end(stage: LocalStage, control: ControlServer) -> None:
+    asked = asyncio.create_task(control.shut_down.wait())
+    try:
+        await asyncio.wait({asked, stage.running}, return_when=asyncio.FIRST_COMPLETED)
+        if stage.running.done():
+            stage.running.result()
+    finally:
+        asked.cancel()
