@@ -1,12 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import copy
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rollproof.api.knobs import KnobReading, settings_from_templates
+from rollproof.api.source import parse_template
 from rollproof.core.errors import NotModelled, UsageError
 from rollproof.core.knob_table import KNOB_BY_NAME, KNOBS
 from rollproof.core.knob_values import get_knob
@@ -450,3 +457,36 @@ def test_which_container_serves_is_not_guessed(tmp_path: Path) -> None:
     two = "Image: repo/app:1\n          PortMappings: [{ContainerPort: 1}]\n        - Name: b\n          Image: b:1"
     with pytest.raises(UsageError, match=r"which container serves\? app, b"):
         _read(tmp_path, SERVICE, (ENTRY, "LoadBalancers: []"), ("Image: repo/app:1", two))
+
+
+NO_VALUE, ATTRIBUTE = {"Ref": "AWS::NoValue"}, {"Fn::GetAtt": ["Group", "Arn"]}
+JUNK: list[Any] = [None, True, -1, "", "x", [], ["x"], {}, {"a": "b"}, {"Ref": "Service"}, NO_VALUE, ATTRIBUTE]
+BODY = json.loads(json.dumps(parse_template(SERVICE).body))
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if place:
+        yield place
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else []):
+        yield from _places(item, (*place, key))
+
+
+def _put(value: Any, place: tuple[Any, ...], junk: Any) -> Any:
+    if not place:
+        return junk
+    changed = copy.copy(value)
+    changed[place[0]] = _put(value[place[0]], place[1:], junk)
+    return changed
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_junk_anywhere_in_a_template_is_read_or_refused_but_never_breaks_the_reader(data: st.DataObject) -> None:
+    body = BODY
+    for _ in range(data.draw(st.integers(1, 3))):
+        body = _put(body, data.draw(st.sampled_from(list(_places(body)))), data.draw(st.sampled_from(JUNK)))
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "t.json"
+        path.write_text(json.dumps(body))
+        with contextlib.suppress(UsageError):
+            validate(settings_from_templates([path]).settings)

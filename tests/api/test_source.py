@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -140,3 +141,9 @@ VALUES = st.recursive(
 def test_any_json_is_read_back_as_it_was(value: object) -> None:
     body = {"Resources": {"A": {"Type": "T", "Properties": {"X": value}}}}
     assert parse_template(json.dumps(body)).body == body
+
+
+@given(st.text(alphabet="a:-[]{}!&*#|>'\"\n ,?<%@\t", max_size=40))
+def test_any_text_is_a_template_or_refused(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        parse_template(text)

@@ -56,7 +56,7 @@ class RequestHead:
     """One request's head. llhttp calls `on_url` and `on_header`; `parse_request` fills in the rest."""
 
     __slots__ = (
-        *("method", "target", "host", "cookie", "user_agent", "xff", "trace_id", "is_http10", "size"),
+        *("method", "target", "host", "cookie", "user_agent", "xff", "trace_id", "is_http10", "is_whole", "size"),
         *("fields", "special", "content_length", "is_chunked", "wants_close", "wants_keep_alive"),
         *("expects_continue", "upgrade", "wants_upgrade", "nominated"),
     )
@@ -81,6 +81,7 @@ class RequestHead:
         self.wants_upgrade = False
         self.nominated: list[bytes] = []  # further fields that Connection names: not to be passed on
         self.size = 0
+        self.is_whole = False  # llhttp has read it to its end
 
     @property
     def keeps_alive(self) -> bool:
@@ -103,6 +104,9 @@ class RequestHead:
     def on_url(self, url: bytes) -> None:
         self.target += url
 
+    def on_headers_complete(self) -> None:
+        self.is_whole = True
+
     def on_header(self, name: bytes, value: bytes) -> None:
         lowered = name.lower()
         if lowered in _REQUEST_FIELDS:
@@ -123,7 +127,7 @@ def parse_request(head: bytes) -> RequestHead:
     except HttpParserUpgrade:
         pass
     except HttpParserError as error:
-        if not _is_about_encoding_only(request, error):
+        if not request.is_whole:  # else it is only about the last transfer coding, which `_digest` judges
             raise Malformed(*_why(head[:line_end], error)) from None
     request.method = parser.get_method()
     if head[line_end - 9 : line_end] not in _VERSIONS:  # RTSP, ICE, HTTP/0.9 and 2.0, which llhttp knows too
@@ -144,13 +148,10 @@ def _check_limits(head: bytes, line_end: int) -> None:
         raise Malformed(400, "BadHeader")
 
 
-def _is_about_encoding_only(request: RequestHead, error: HttpParserError) -> bool:
-    """llhttp refuses any last transfer coding but chunked, after the head is complete; here that is 501 or identity."""
-    return "Transfer-Encoding`" in str(error) and request.target != b""
-
-
 def _why(line: bytes, error: HttpParserError) -> tuple[int, str]:
     text = str(error)
+    if "`Transfer-Encoding`" in text:
+        return 501, "BadTransferEncoding"
     version = _ANY_VERSION.search(line)
     if version is not None and version[0] not in _VERSIONS:
         return 505, "BadVersion"

@@ -1,0 +1,60 @@
+# make rehearse   the main job: set up, and rehearse the sample server's rollout
+# make test       all tests
+# make help       the rest
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+READY   = $(VENV)/.ready
+
+.DEFAULT_GOAL = help
+.PHONY: help rehearse test fast lint format bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+rehearse: $(READY) ## rehearse the sample server as its templates deploy it
+	$(BIN)/rollproof rehearse $(ARGS)
+
+test: lint fast ## lint, the fast tests, then the ones that set whole stages
+	$(BIN)/python -m pytest -q -m "e2e or load" -p no:cacheprovider $(ARGS)
+
+fast: $(READY) ## the fast tests alone, on two cores
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not e2e and not load" $(ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: $(READY) ## let ruff format the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## the embedded balancer beside plain nginx and the bare server (docs/performance.md)
+	$(BIN)/python -m tests.load.bench_balancer $(ARGS)
+
+lock: $(READY) ## renew requirements.lock from pyproject.toml
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q -o requirements.lock
+	@sed -i.bak '1i\
+	# Versions and hashes of everything that development and CI install. Made by `make lock` from pyproject.toml.\
+	' requirements.lock && rm requirements.lock.bak
+
+clean: ## remove the environment and what runs have left
+	rm -rf $(VENV) runs .rollproof .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The environment: exact versions, checked by their hashes, then rollproof itself in place.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); rollproof needs Python 3.11 or newer"; \
+	  echo "hint: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: $(PYTHON) has no venv module"; echo "hint: sudo apt install python3-venv"; exit 2; }
+	@echo "setting up $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
