@@ -59,8 +59,8 @@ class Play:
         self.in_force = 0  # index of the last whose publish has returned
 
     async def publish(self, *nodes: str, **changes: Any) -> RoutingTable:
-        """A table of the next generation. A node is written as "a b~ c-": b~ draining (neither new nor
-        sticky), c- unknown to it. `changes` are RoutingTable's fields."""
+        """A table of the next generation. A node is written as "a b~": b~ drains (neither new nor sticky).
+        `changes` are RoutingTable's fields."""
         rows = tuple(NodeTable(f"node-{n}", self._row(text)) for n, text in enumerate(nodes))
         self.table = replace(self.table, generation=self.table.generation + 1, nodes=rows, **changes)
         self.tables.append(self.table)

@@ -166,13 +166,15 @@ class _Conversation:
             try:
                 event = self.h11.next_event()
             except h11.RemoteProtocolError as error:
-                if self.h11.their_state is not h11.ERROR or "incomplete" not in str(error):
-                    self.server.violations.append(str(error))
+                self.server.violations.append(str(error))
                 raise ConnectionResetError from error
             if isinstance(event, h11.Data):
                 self.request.body += event.data
             elif event is h11.NEED_DATA:
-                self.h11.receive_data(await self.reader.read(65536))
+                data = await self.reader.read(65536)
+                if not data:
+                    raise ConnectionResetError  # a body cut short is incomplete, not malformed
+                self.h11.receive_data(data)
             else:
                 self.request.is_complete = isinstance(event, h11.EndOfMessage)
                 self.server.changed.set()

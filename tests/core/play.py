@@ -275,13 +275,13 @@ def settings(*, desired: int = 2, minimum: int = 100, maximum: int = 200, delay_
     """Settings with the four numbers that a rollout follows from; `more` are fields of Settings' parts.
 
     A field goes where it is known: `health_check_grace_period_s` to the service, `stop_timeout_s` to the task
-    definition, `nodes` to the behaviour.
+    definition, `nodes` to the behaviour; `container_check` is the task definition's own health check.
     """
     whole = Settings()
     parts: dict[str, dict[str, Any]] = {
         "service": {"desired_count": desired, "minimum_healthy_percent": minimum, "maximum_percent": maximum},
         "target_group": {"deregistration_delay_s": delay_s},
-        "task_definition": {},
+        "task_definition": {"health_check": more.pop("container_check", None)},
         "behaviour": {},
     }
     for name, value in more.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -38,8 +38,11 @@ class Stage:
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     options = BalancerOptions(access_log=tmp_path / "access.log", control=tmp_path / "c.sock")
+    faults: list[dict[str, Any]] = []  # what a callback of the event loop raised
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     async with serve(options) as balancer:
         yield Stage(balancer, EmbeddedBalancerClient(tmp_path / "c.sock", options.access_log))
+    assert faults == []
 
 
 @pytest.fixture
@@ -242,7 +245,8 @@ async def test_a_target_that_does_not_accept_is_504(play: Play) -> None:
                 sock.connect_ex(full.getsockname())
             address = f"127.0.0.1:{full.getsockname()[1]}"
             node = NodeTable("node-0", (RoutableTarget("id-f", address, "healthy", new=True, sticky=True),))
-            await play.publish(load_balancer=LoadBalancerSettings(connect_timeout_s=0.1), nodes=(node,))
+            quick = LoadBalancerSettings(connect_timeout_s=0.1)
+            await play.stage.balancer.publish(replace(play.table, generation=9, nodes=(node,), load_balancer=quick))
             assert (await play.ask(get("/hello"))).status == 504
     (entry,) = await play.entries(1)
     assert (entry.target, entry.error_reason, entry.request_processing_time) == ("id-f", "TargetConnectTimeout", -1)

@@ -61,7 +61,7 @@ def _durations(exchange: Exchange) -> tuple[str, str, str]:
     sent_at, answered_at = exchange.sent_at, exchange.answered_at
     return (
         duration(sent_at - exchange.created_at if sent_at else -1.0),
-        duration(answered_at - sent_at if answered_at else -1.0),
+        duration(answered_at - sent_at if exchange.target_status else -1.0),
         duration(exchange.answering_at - answered_at if exchange.answering_at else -1.0),
     )
 

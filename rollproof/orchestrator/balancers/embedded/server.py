@@ -84,8 +84,10 @@ class EmbeddedBalancer:
         self.stop_requested.set()
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Accept no more; let requests in flight end for `grace_s` seconds; then close everything."""
+        """Accept no more; let requests in flight end for `grace_s` seconds; then close everything. Idempotent."""
         plane = self.plane
+        if plane.is_stopping:
+            return
         plane.is_stopping = True
         if self._server is not None:
             self._server.close()

@@ -1,0 +1,250 @@
+"""Rolling deployments, told as timelines: who is started and stopped, in which batches, in what order and words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rollproof.core import commands as c
+from rollproof.core.deployment import RolloutState
+from rollproof.core.events import ContainerHealthChanged
+from rollproof.core.messages import stuck
+from rollproof.core.service import is_stuck
+from rollproof.core.settings import ContainerHealthCheck
+from rollproof.core.task import DesiredStatus, TaskStatus
+from rollproof.core.timing import Timing
+from tests.core.play import Behaviour, Play, settings
+from tests.core.test_deployment import DESIRED, LIMITS
+
+IGNORES_SIGTERM = Behaviour(exits_on_sigterm_after_s=None)
+
+
+def steady(**knobs: object) -> Play:
+    """A service that has just reached its first steady state; timelines count from here."""
+    return Play(settings(**knobs)).run_until_steady().mark()  # type: ignore[arg-type]
+
+
+def batches(play: Play) -> list[str]:
+    """Starts and stops as "+2", "-2", in order."""
+    found = [re.search(r"has (started|stopped) (\d+)", line) for line in play.events()]
+    return [f"{'+' if x[1] == 'started' else '-'}{x[2]}" for x in found if x]
+
+
+# --- the reference rollout --------------------------------------------------------------------------------------
+
+
+@pytest.mark.fidelity("ECS-EVENT-1", source="O1, O7: order and words of a rollout", mark="observed")
+def test_forced_deployment_one_task() -> None:
+    play = steady(desired=1, delay_s=30.0)
+    play.update(force_new_deployment=True).run(600)
+    assert play.events() == [
+        "     0.0  A deployment completed.",
+        "     0.0  has reached a steady state.",
+        "    12.0  has started 1 tasks: t2.",
+        "    32.0  registered 1 targets",
+        "    82.0  has stopped 1 running tasks: t1.",
+        "    92.0  deregistered 1 targets",
+        "    92.0  taskSet A has begun draining connections on 1 tasks.",
+        "   152.0  B deployment completed.",
+        "   152.0  has reached a steady state.",
+    ]
+
+
+@pytest.mark.fidelity("ECS-EVENT-2", source="O6, O13: completed precedes steady by 1 ms", mark="observed")
+def test_completed_is_said_one_millisecond_before_steady() -> None:
+    play = steady(desired=1)
+    completed, reached = play.world.service_events[-2:]
+    assert completed.message.endswith("deployment completed.")
+    assert reached.message.endswith("has reached a steady state.")
+    assert reached.at - completed.at == pytest.approx(0.001)
+
+
+@pytest.mark.fidelity("ECS-TASK-4", source="ECS-DG/update-service, O1: drain first, SIGTERM last", mark="doc")
+@pytest.mark.parametrize("delay_s", [0.0, 5.0, 30.0, 300.0, 3600.0])
+def test_stop_signal_comes_on_the_next_pass_after_the_full_delay(delay_s: float) -> None:
+    play = steady(desired=1, delay_s=delay_s)
+    play.update(force_new_deployment=True).run(delay_s + 300)
+    [deregistered] = play.when(c.DeregisterTarget, "t1")
+    [signalled] = play.when(c.SignalContainer, "t1")
+    assert 0 <= signalled - (deregistered + Timing().drain_visible_s + delay_s) <= Timing().scheduler_tick_s
+    assert play.world.is_steady
+
+
+@pytest.mark.fidelity("ECS-TASK-5", source="API-ECS ContainerDefinition.stopTimeout, O12: 137", mark="doc")
+def test_container_that_ignores_the_signal_is_killed_after_its_stop_timeout() -> None:
+    play = Play(settings(desired=1, delay_s=30.0, stop_timeout_s=45.0), behaviours={"mcp-server:1": IGNORES_SIGTERM})
+    play.run_until_steady().mark().deploy(2).run(600)
+    [signalled], [killed] = play.when(c.SignalContainer, "t1"), play.when(c.KillContainer, "t1")
+    assert killed - signalled == 45.0
+    task = play.task("t1")
+    assert (task.exit_code, task.known) == (137, TaskStatus.STOPPED)
+    assert task.stopped_at == play.zero + killed + Timing().deprovisioning_s
+
+
+@pytest.mark.fidelity("ECS-TASK-6", source="O10, O12: stopCode and stoppedReason of a rollout", mark="observed")
+def test_replaced_task_says_why_it_stopped() -> None:
+    play = steady(desired=1, delay_s=30.0)
+    old = play.world.primary.id
+    play.update(force_new_deployment=True).run_until(lambda world: world.is_steady)
+    task = play.task("t1")
+    assert task.stop_code == "ServiceSchedulerInitiated"
+    assert task.stopped_reason == f"Scaling activity initiated by (deployment {old})"
+    assert (task.exit_code, task.desired, task.deployment_id) == (143, DesiredStatus.STOPPED, old)
+
+
+@pytest.mark.fidelity("ECS-TASK-7", source="O3: registered 8 s before RUNNING", mark="observed")
+def test_new_task_gets_requests_before_it_is_running() -> None:
+    play = steady(desired=1)
+    play.update(force_new_deployment=True).run(32 + 5)
+    assert play.task("t2").known is TaskStatus.ACTIVATING
+    assert play.table() == {"node-0": ["t1", "t2"], "node-1": ["t1", "t2"]}
+
+
+@pytest.mark.fidelity("ECS-ROLL-3", source="CLI-EX, O7: PRIMARY starts at desired 0, the old one stays COMPLETED", mark="observed")
+def test_new_deployment_begins_at_desired_zero() -> None:
+    play = steady()
+    play.update(force_new_deployment=True)
+    new, old = play.world.deployments
+    assert (new.status, new.desired_count, new.rollout_state) == ("PRIMARY", 0, "IN_PROGRESS")
+    assert (old.status, old.desired_count, old.rollout_state) == ("ACTIVE", 2, "COMPLETED")
+    play.run(12)
+    assert [x.desired_count for x in play.world.deployments] == [2, 2]
+    play.run(70)
+    assert [x.desired_count for x in play.world.deployments] == [2, 0]
+    play.run(340)
+    assert [x.status for x in play.world.deployments] == ["PRIMARY"]
+
+
+def test_completion_waits_for_the_previous_tasks_to_be_gone() -> None:
+    """O6: 410 s after draining began, at a delay of 300 s. API-ECS DeploymentEarlySuccessCriteria."""
+    play = steady(desired=1)
+    play.update(force_new_deployment=True).run(400)
+    assert play.world.primary.rollout_state is RolloutState.IN_PROGRESS
+    assert play.states() == {"t2": "healthy"}  # the old target is gone already, its task is not
+    play.run(60)
+    assert play.world.primary.rollout_state is RolloutState.COMPLETED
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fidelity("ECS-ROLL-4", source="section 1.1: stuck where neither start nor stop is possible", mark="doc")
+@pytest.mark.parametrize("column", range(len(DESIRED)), ids=[f"desired_{n}" for n in DESIRED])
+@pytest.mark.parametrize("percents", LIMITS, ids=lambda x: f"{x[0]}_{x[1]}")
+def test_rollout_completes_unless_floor_and_ceiling_meet(percents: tuple[int, int], column: int) -> None:
+    desired, (floor, ceiling) = DESIRED[column], LIMITS[percents][column]
+    play = Play(
+        settings(desired=desired, minimum=percents[0], maximum=percents[1], delay_s=5.0), tells_story=False
+    ).run_until_steady()
+    play.update(force_new_deployment=True)
+    if floor == desired == ceiling:
+        play.run(3_600)
+        assert is_stuck(play.world, play.now)
+        said = [x.message for x in play.world.service_events]
+        assert said.count(stuck("mcp-service")) == 1
+        assert said[-1] == stuck("mcp-service")
+        assert all(x.deployment_id == play.world.deployments[1].id for x in play.world.tasks.values())
+    else:
+        play.run_until_steady()
+        assert play.world.primary.rollout_state is RolloutState.COMPLETED
+        assert not is_stuck(play.world, play.now)
+
+
+@pytest.mark.fidelity("ECS-ROLL-5", source="O3-O8: order and size of batches", mark="observed")
+@pytest.mark.parametrize(
+    ("desired", "minimum", "maximum", "expected"),
+    [
+        pytest.param(2, 100, 200, ["+2", "-2"], id="start_first_all_at_once"),
+        pytest.param(10, 100, 200, ["+10", "-10"], id="start_first_all_ten_at_once"),
+        pytest.param(4, 100, 150, ["+2", "-2", "+2", "-2"], id="start_first_in_halves"),
+        pytest.param(5, 100, 120, ["+1", "-1"] * 5, id="start_first_one_by_one"),
+        pytest.param(5, 50, 100, ["-2", "+2", "-2", "+2", "-1", "+1"], id="stop_first_2_2_1"),
+        pytest.param(2, 50, 100, ["-1", "+1", "-1", "+1"], id="stop_first_one_by_one"),
+        pytest.param(5, 0, 100, ["-5", "+5"], id="stop_first_all_at_once"),
+        pytest.param(2, 0, 200, ["-2", "+2"], id="stop_and_start_in_one_pass"),
+        pytest.param(2, 50, 200, ["-1", "+2", "-1"], id="start_all_while_half_stop"),
+        pytest.param(4, 75, 125, ["-1", "+1", "-1", "+1", "-2", "+2"], id="start_and_stop_in_turn"),
+    ],
+)
+def test_rollout_goes_in_batches(desired: int, minimum: int, maximum: int, expected: list[str]) -> None:
+    play = steady(desired=desired, minimum=minimum, maximum=maximum, delay_s=30.0)
+    play.update(force_new_deployment=True).run_until_steady()
+    assert batches(play) == expected
+
+
+def test_stop_first_waits_until_the_batch_is_stopped_then_until_it_is_healthy() -> None:
+    """O4, O8: what drains counts to the maximum."""
+    play = steady(desired=2, minimum=50, maximum=100, delay_s=30.0)
+    play.update(force_new_deployment=True).run(600)
+    assert play.events()[2:] == [
+        "    12.0  has stopped 1 running tasks: t1.",
+        "    22.0  deregistered 1 targets",
+        "    22.0  taskSet A has begun draining connections on 1 tasks.",
+        "    82.0  has started 1 tasks: t3.",
+        "   102.0  registered 1 targets",
+        "   152.0  has stopped 1 running tasks: t2.",
+        "   162.0  deregistered 1 targets",
+        "   162.0  taskSet A has begun draining connections on 1 tasks.",
+        "   222.0  has started 1 tasks: t4.",
+        "   242.0  registered 1 targets",
+        "   292.0  B deployment completed.",
+        "   292.0  has reached a steady state.",
+    ]
+
+
+@pytest.mark.fidelity("ECS-ROLL-6", source="O3: stopped, then started, within one second", mark="observed")
+def test_nothing_is_held_back_at_zero_and_two_hundred_percent() -> None:
+    play = steady(desired=2, minimum=0, maximum=200, delay_s=30.0)
+    play.update(force_new_deployment=True).run(13)
+    assert play.events()[2:] == [
+        "    12.0  has stopped 2 running tasks: t1 t2.",
+        "    12.0  has started 2 tasks: t3 t4.",
+    ]
+
+
+# --- when is a new task healthy --------------------------------------------------------------------------------------
+
+CHECKED = ContainerHealthCheck(command=("CMD", "true"))
+
+
+@pytest.mark.parametrize(
+    ("has_load_balancer", "check", "stops_at"),
+    [
+        # started at 12; with a balancer registered at 32 and RUNNING at 40.5, without RUNNING at 32; then the bake
+        pytest.param(True, None, 82.0, id="balancer"),
+        pytest.param(False, None, 72.0, id="no_balancer_no_check_40_s"),
+        pytest.param(False, CHECKED, 62.0, id="no_balancer_container_check_no_bake"),
+        pytest.param(True, CHECKED, 82.0, id="balancer_and_container_check"),
+    ],
+)
+@pytest.mark.fidelity("ECS-ROLL-7", source="API-ECS minimumHealthyPercent; the bake behind a balancer: O1, O4-O7", mark="doc")
+def test_new_task_counts_once_it_is_healthy(
+    has_load_balancer: bool, check: ContainerHealthCheck | None, stops_at: float
+) -> None:
+    play = Play(settings(desired=1, has_load_balancer=has_load_balancer, container_check=check)).run(40)
+    play.tell(ContainerHealthChanged(play.task("t1").id, True)).run_until_steady().mark()
+    play.update(force_new_deployment=True).run(60)
+    assert play.when(c.StopTask) == []  # container check: not a word from it yet
+    play.tell(ContainerHealthChanged(play.task("t2").id, True)).run(60)
+    assert play.when(c.StopTask, "t1") == [stops_at]
+
+
+def test_service_without_a_balancer_signals_on_the_next_pass() -> None:
+    play = steady(desired=1, has_load_balancer=False)
+    play.update(force_new_deployment=True).run(300)
+    assert play.events()[2:] == [
+        "    12.0  has started 1 tasks: t2.",
+        "    72.0  has stopped 1 running tasks: t1.",
+        "   102.0  B deployment completed.",
+        "   102.0  has reached a steady state.",
+    ]
+    assert play.world.targets == {}
+
+
+def test_new_task_that_is_slow_to_answer_delays_the_stop() -> None:
+    play = steady(desired=2, delay_s=30.0)
+    play.deploy(2, Behaviour(answers_after_s=20.0)).run(80)
+    assert play.when(c.StopTask) == []
+    play.run(60)
+    assert len(play.when(c.StopTask)) == 2
