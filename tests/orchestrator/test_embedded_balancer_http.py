@@ -348,38 +348,68 @@ SEEDS = (
 )
 
 
+LINES = (
+    *(
+        b"Content-Length: 5",
+        b"Content-Length: 0",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: identity",
+        b"Host: b",
+    ),
+    *(b"Connection: close, content-length", b"Connection: transfer-encoding", b"Expect: 100-continue", b"TE: trailers"),
+    *(
+        b"Upgrade: websocket",
+        b"Connection: upgrade",
+        b"X-Forwarded-For: ::1",
+        b"X: \xe9",
+        b"Content-length : 5",
+        b" folded",
+    ),
+)
+
+
 def spoiled(chance: Random) -> bytes:
-    """A request with one to four bytes or tokens inserted, removed, doubled or replaced."""
-    data = bytearray(chance.choice(SEEDS))
-    for _ in range(chance.randint(1, 4)):
-        at, end = sorted(chance.choices(range(len(data) + 1), k=2))
-        match chance.randrange(4):
-            case 0:
-                data[at:at] = chance.choice(SPOILERS)
-            case 1:
-                del data[at : min(end, at + 12)]
+    """A request with one to three lines or bytes inserted, removed, doubled or replaced."""
+    data = chance.choice(SEEDS)
+    for _ in range(chance.randint(1, 3)):
+        lines = data.split(b"\r\n")
+        at, byte = chance.randrange(len(lines)), chance.randrange(len(data))
+        match chance.randrange(6):
+            case 0 | 1:
+                lines.insert(max(1, at), chance.choice(LINES))
             case 2:
-                data[at:at] = data[at : min(end, at + 40)]
+                lines.insert(at, lines[chance.randrange(len(lines))])
+            case 3:
+                del lines[at]
+            case 4:
+                lines = [data[:byte] + chance.choice(SPOILERS) + data[byte:]]
             case _:
-                data[at : at + 1] = chance.randbytes(1)
-    return bytes(data)
+                lines = [data[:byte] + chance.randbytes(1) + data[byte + 1 :]]
+        data = b"\r\n".join(lines) or b"\r\n"
+    return data
 
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_spoiled_requests_crash_nothing_and_reach_no_target_malformed(
     play: Play, target: TargetServer, seed: int
 ) -> None:
-    """What a target objects to fails its fixture. Every connection ends: refused, answered, or by its client."""
+    """What a target objects to fails its fixture. Every connection ends: refused, answered, timed out, or left."""
     chance = Random(seed)
-    for _ in range(60):
+    await play.publish("a", load_balancer=LoadBalancerSettings(idle_timeout_s=0.1))
+
+    async def intrude(data: bytes, cut: int, leaves: bool) -> None:
         async with await play.wire() as wire:
-            for data in (spoiled(chance), get("/hello", Connection="close")):
-                cut = chance.randint(0, len(data))
-                wire.send(data[:cut])
-                await asyncio.sleep(0)
-                wire.send(data[cut:])
-            wire.writer.write_eof()
+            wire.send(data[:cut])
+            await asyncio.sleep(0)
+            wire.send(data[cut:])
+            if leaves:
+                wire.writer.write_eof()
             await wire.until_closed()
+
+    for _ in range(3):
+        attempts = [spoiled(chance) + get("/hello", Connection="close") for _ in range(25)]
+        cuts = [(chance.randint(0, len(data)), chance.random() < 0.2) for data in attempts]
+        await asyncio.gather(*(intrude(data, *cut) for data, cut in zip(attempts, cuts, strict=True)))
     assert (await play.ask(get("/hello"))).body == b"a"
     async with asyncio.timeout(DEADLINE_S):
         while await play.outstanding():
