@@ -19,7 +19,7 @@ from rollproof.verdict import Check, Finding, Knob, Line, Outcome, SessionOutcom
 from rollproof.verdict.words import count
 
 COLOURS = {Outcome.PASS: "bold green", Outcome.FAIL: "bold red", Outcome.UNKNOWN: "bold yellow"}
-LOST_LIMIT = 10
+LOST_LIMIT = 5
 CHECK_WORDS = {Outcome.PASS: "ok", Outcome.FAIL: "BROKEN", Outcome.UNKNOWN: "not seen"}
 
 
