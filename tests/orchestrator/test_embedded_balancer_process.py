@@ -65,6 +65,10 @@ async def port_of(client: EmbeddedBalancerClient) -> int:
     return int(str((await client.health())["listen"]).rpartition(":")[2])
 
 
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 async def ask(port: int, data: bytes) -> tuple[int, str]:
     async with await Wire.to(port) as wire:
         answer = await wire.ask(data)
@@ -78,7 +82,7 @@ async def test_a_balancer_outlives_whoever_started_it_and_is_found_again(
     health = await client.health()
     assert os.getsid(int(health["pid"])) == health["pid"]
     assert int(pid_file(control).read_text()) == health["pid"]
-    assert stat.S_IMODE(control.stat().st_mode) == 0o600
+    assert mode_of(control) == 0o600
     await client.publish(table(target, generation=7))
 
     found = await attach_balancer(control)
@@ -89,8 +93,7 @@ async def test_a_balancer_outlives_whoever_started_it_and_is_found_again(
     assert entry.target == "id-a"
 
     await stop_balancer(control)
-    assert not control.exists()
-    assert not pid_file(control).exists()
+    assert os.listdir(control.parent) == ["c.sock.log"]
     with pytest.raises(Temporary, match=r"c\.sock"):
         await found.publish(table(target))
 
@@ -104,7 +107,7 @@ async def test_cookies_and_log_survive_a_killed_balancer(
     await client.publish(table(target))
     _, cookie = await ask(await port_of(client), get("/hello"))
     assert options.key_file is not None
-    assert stat.S_IMODE(options.key_file.stat().st_mode) == 0o600
+    assert mode_of(options.key_file) == 0o600
     await anext(client.access_log(0))
     psutil.Process(int((await client.health())["pid"])).kill()
 
@@ -148,7 +151,7 @@ async def test_a_port_in_use_is_named_with_its_holder_and_nothing_is_left_runnin
         ) as no:
             await start_balancer(replace(options, port=port))
     assert "another port" in no.value.hint
-    assert [p for p in psutil.Process().children() if p.is_running() and MODULE in p.cmdline()] == []
+    assert [p for p in psutil.Process().children() if MODULE in p.cmdline()] == []
 
 
 async def test_a_second_balancer_behind_the_same_socket_is_refused(options: BalancerOptions, control: Path) -> None:
@@ -242,5 +245,5 @@ async def test_a_full_disk_costs_lines_and_nothing_else() -> None:
 async def test_a_log_that_shrank_is_not_the_one_read_before(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_text("short\n")
-    with pytest.raises(Permanent, match="start again from byte 0|fewer than"):
+    with pytest.raises(Permanent, match="fewer than the 100 already read"):
         await anext(EmbeddedBalancerClient(tmp_path / "c.sock", path).access_log(100))

@@ -32,10 +32,13 @@ class LogWriter:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._entries: list[Loggable] = []
         self._is_torn = False
+        self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._end_torn_line()
 
     def write(self, entry: Loggable) -> None:
+        if self._is_closed:
+            return
         self._entries.append(entry)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
@@ -62,6 +65,7 @@ class LogWriter:
 
     def close(self) -> None:
         self.flush()
+        self._is_closed = True
         os.close(self._file)
 
     def _end_torn_line(self) -> None:

@@ -25,7 +25,7 @@ MODULE = "rollproof.orchestrator.balancers.embedded"
 USAGE_EXIT = 2
 
 _LOOK_S = 0.02
-_children: dict[Path, subprocess.Popen[bytes]] = {}  # kept so that they are reaped; they outlive this process
+_children: dict[int, subprocess.Popen[bytes]] = {}  # by pid; kept so that they are reaped: they may outlive us
 
 
 def pid_file(control: Path) -> Path:
@@ -62,7 +62,8 @@ async def start_balancer(options: BalancerOptions, *, deadline_s: float = 15.0) 
         if isinstance(error, Temporary):
             raise _start_failure(child.returncode, log, said_before) from error
         raise
-    _children[control] = child
+    _reap()
+    _children[child.pid] = child
     return client
 
 
@@ -133,9 +134,7 @@ def _running(control: Path) -> psutil.Process | None:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    for child in _children.values():
-        if child.pid == process.pid:
-            return child.poll() is None
+    _reap()
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -152,10 +151,14 @@ async def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
+def _reap() -> None:
+    for pid, child in list(_children.items()):
+        if child.poll() is not None:
+            del _children[pid]
+
+
 def _forget(control: Path) -> None:
-    child = _children.pop(control, None)
-    if child is not None:
-        child.wait()
+    _reap()
     for path in (control, pid_file(control)):
         with suppress(OSError):
             path.unlink()
