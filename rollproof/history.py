@@ -33,12 +33,14 @@ http_status, task_id, state, session_cookie_changed).
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 Record = dict[str, Any]
+_BLOCK = 64 * 1024
 
 
 class Recorder(Protocol):
@@ -48,7 +50,8 @@ class Recorder(Protocol):
 
 
 class HistoryFile:
-    """Appends to `path`; every line is flushed, so a killed run keeps what it saw.
+    """Appends to `path`; every line is flushed, so a killed run keeps what it saw. A line that a killed writer left
+    torn at the end is cut off.
 
     `clock` gives seconds since the stage's start; `started_at` is that start as a UNIX time. `listener` is told of
     every record as well: a live display.
@@ -56,6 +59,7 @@ class HistoryFile:
 
     def __init__(self, path: Path, clock: Clock, listener: Callable[[Record], None] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
         self._file = path.open("a", buffering=1, encoding="utf-8")
         self._clock = clock
         self._listener = listener
@@ -92,6 +96,22 @@ class HistoryList:
         t = fields.pop("t", None)
         t = self._clock.now() if t is None else t
         self.records.append({"t": t, "at": utc(self._clock.started_at + t), "kind": kind, **fields})
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Else the next record would be written behind it, on the same line."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - _BLOCK)
+            file.seek(begin)
+            newline = file.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                break
+            end = begin
+        file.truncate(begin + newline + 1 if end else 0)
 
 
 def utc(unix_time: float) -> str:

@@ -13,9 +13,10 @@ What the command line and the pytest plugin both call.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -32,7 +33,9 @@ from rollproof.core.task import TaskStatus
 from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
 from rollproof.core.world import World
 from rollproof.history import Record, read_history
+from rollproof.orchestrator.clearing import REHEARSAL_PREFIX, clear_abandoned
 from rollproof.orchestrator.local_stage import LocalStage, open_stage
+from rollproof.orchestrator.loop import Orchestrator
 from rollproof.orchestrator.stage_files import StagePlan
 from rollproof.probe import Probe, ProbeOptions
 from rollproof.report import write_reports
@@ -105,20 +108,42 @@ async def rehearse(
 ) -> Rehearsed:
     """Play it to the end. Nothing of the stage is left running, whatever happens; the run's directory stays.
 
-    Raises UsageError (port in use, ...), Permanent where the service never becomes steady, Temporary where the
-    probe cannot warm up.
+    What an earlier rehearsal of this user left because it was killed is ended first. Raises UsageError (port in
+    use, ...), Permanent where the service never becomes steady, Temporary where the probe cannot warm up.
     """
-    run_dir = make_run_dir(rehearsal.runs_dir, rehearsal.name)
-    with tempfile.TemporaryDirectory(prefix="rollproof-", ignore_cleanup_errors=True) as directory:
-        plan = _stage_plan(rehearsal, Path(directory) / "stage", run_dir)
+    await clear_abandoned(Path(tempfile.gettempdir()))
+    with run_directory(rehearsal.runs_dir, rehearsal.name) as run_dir, _temporary_directory() as directory:
+        plan = stage_plan(rehearsal, directory / "stage", run_dir)
         async with open_stage(plan, listener) as stage:
             record_settings(stage, rehearsal)
             await _play(stage, rehearsal, on_probe)
     return Rehearsed(write_reports(run_dir, read_history(run_dir / "history.jsonl")), run_dir)
 
 
-def make_run_dir(runs_dir: Path, name: str) -> Path:
-    """`runs/<UTC time>-<name>`, new. Raises Permanent where it cannot be made."""
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """A stage that could not be ended altogether keeps its directory, so that `rollproof down` can try again."""
+    directory = Path(tempfile.mkdtemp(prefix=REHEARSAL_PREFIX))
+    try:
+        yield directory
+    finally:
+        with suppress(OSError):
+            directory.rmdir()
+
+
+@contextmanager
+def run_directory(runs_dir: Path, name: str) -> Iterator[Path]:
+    """A new run's directory; gone again if no history came to be. Raises Permanent where it cannot be made."""
+    path = _make_run_dir(runs_dir, name)
+    try:
+        yield path
+    finally:
+        if not (path / "history.jsonl").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _make_run_dir(runs_dir: Path, name: str) -> Path:
+    """`runs/<UTC time>-<name>`."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     for suffix in ("", *(f".{n}" for n in range(2, 100))):
         path = runs_dir / f"{stamp}-{name}{suffix}"
@@ -132,7 +157,8 @@ def make_run_dir(runs_dir: Path, name: str) -> Path:
     raise Permanent(f"too many runs at once in {runs_dir}")
 
 
-def _stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePlan:
+def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePlan:
+    """What its stage is opened with."""
     return StagePlan(
         state_dir=state_dir,
         run_dir=run_dir,
@@ -171,6 +197,10 @@ async def _probing(stage: LocalStage, rehearsal: Rehearsal) -> AsyncIterator[Pro
         yield probe
         stop.set()
         await run
+    except Temporary:
+        if run.done() and not run.cancelled() and run.exception() is not None:
+            run.result()  # what ended the probe says more than that it has ended
+        raise
     finally:
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
@@ -227,14 +257,12 @@ class Patience:
         try:
             await _together(self._stage, asyncio.wait_for(orchestrator.wait_for(is_over), self._timeout_s))
         except TimeoutError:
-            raise Permanent(
-                f"waited {self._timeout_s:.0f} s for {what}: {_situation(orchestrator.world)}",
-                hint=_log_hint(self._stage),
-            ) from None
-        if not condition(orchestrator.world):
-            raise Permanent(
-                f"the service never became steady: {_situation(orchestrator.world)}", hint=_log_hint(self._stage)
-            )
+            message = f"waited {self._timeout_s:.0f} s for {what}"
+        else:
+            if condition(orchestrator.world):
+                return
+            message = "the service never became steady"
+        raise Permanent(f"{message}: {_situation(orchestrator)}", hint=_log_hint(self._stage))
 
 
 def patience_s(rehearsal: Rehearsal) -> float:
@@ -262,11 +290,16 @@ def _is_hopeless(world: World) -> bool:
     return world.last_completed is None and world.primary.failed_tasks >= 2
 
 
-def _situation(world: World) -> str:
+def _situation(orchestrator: Orchestrator) -> str:
+    """Why it may not be steady: what the machine refuses, else how the last task failed, else what ECS said last."""
+    world = orchestrator.world
+    if orchestrator.trouble:
+        return orchestrator.trouble
     ended = [x for x in world.tasks.values() if x.crashed or x.unhealthy_reason]
     if not ended:
         states = ", ".join(f"task {x.id[:8]} {x.known.name}" for x in world.tasks.values() if x.is_wanted)
-        return states or "no task was started"
+        said = f'; the last service event: "{world.service_events[-1].message}"' if world.service_events else ""
+        return (states or "no task was started") + said
     last = ended[-1]
     if last.unhealthy_reason:
         return f"task {last.id[:8]}: {last.unhealthy_reason}"
@@ -278,7 +311,7 @@ def _log_hint(stage: LocalStage) -> str:
     """The last lines of the newest task log, which say more than we can."""
     logs = sorted((stage.plan.run_dir / "logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
     if not logs:
-        return "it has no log"
+        return f"no task has logged anything; the run is in {stage.plan.run_dir}"
     lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     said = "\n".join(f"    {line[:200]}" for line in lines) or "    (nothing)"
     return f"its log, {logs[-1]}, ends with:\n{said}"

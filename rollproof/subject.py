@@ -14,7 +14,14 @@ from pathlib import Path
 
 from rollproof.api.knobs import KnobReading, settings_from_templates
 from rollproof.core.errors import UsageError
-from rollproof.core.settings import HealthCheck, LoadBalancerSettings, Settings, Stickiness, TargetGroupSettings
+from rollproof.core.settings import (
+    HealthCheck,
+    LoadBalancerSettings,
+    ServiceSettings,
+    Settings,
+    Stickiness,
+    TargetGroupSettings,
+)
 from rollproof.orchestrator.runtimes.launch_plan import ImageSpec
 
 STRATEGIES = {
@@ -101,9 +108,11 @@ def _start_command(app: str, command: str) -> tuple[str, ...]:
 def _own_server() -> KnobReading:
     """A server without a template: AWS's defaults, stickiness as such servers have it, and a lenient check.
 
-    Nothing but /mcp is known of it, and MCP endpoints answer a bare GET with a 4xx.
+    Nothing but /mcp is known of it, and MCP endpoints answer a bare GET with a 4xx. How long it takes to start is
+    not known either: the grace period gives it time.
     """
     settings = Settings(
+        service=ServiceSettings(health_check_grace_period_s=60.0),
         target_group=TargetGroupSettings(
             stickiness=Stickiness(enabled=True), health_check=HealthCheck(path="/mcp", matcher="200-499")
         ),
@@ -111,6 +120,7 @@ def _own_server() -> KnobReading:
     )
     ours = "rollproof default for a server without a template"
     sources = {
+        "service.health_check_grace_period_s": ours,
         "target_group.stickiness.enabled": ours,
         "target_group.health_check.path": ours,
         "target_group.health_check.matcher": ours,

@@ -8,6 +8,7 @@ The source of a changed knob begins with `--set` or with the file's name, which 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -22,6 +23,8 @@ ENVIRONMENT = "environment."
 _ENVIRONMENT_PATH = "task_definition.environment."
 _TIMINGS = tuple(field.name for field in fields(Timing))
 _HINT = "`rollproof knobs` lists all"
+_SECRET_NAME = re.compile(r"(?i)passw|secret|token|credential|private|(^|_)(api_?)?key($|_)|auth")
+_SECRET_VALUE = re.compile(r"://[^/\s]*@")  # a URL with user and password
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,13 @@ def setting_rows(settings: Settings, template: Settings | None = None) -> Iterat
     for name, text in settings.task_definition.environment.items():
         path = _ENVIRONMENT_PATH + name
         before = before_environment.get(name)
-        yield SettingRow(path, text, settings.sources.get(path, ""), before if before != text else None)
+        changed = None if before is None or before == text else public(name, before)
+        yield SettingRow(path, public(name, text), settings.sources.get(path, ""), changed)
+
+
+def public(name: str, text: str) -> str:
+    """An environment variable's value as it may be written down: not if its name or form says it is a secret."""
+    return "(not shown)" if _SECRET_NAME.search(name) or _SECRET_VALUE.search(text) else text
 
 
 def _set_variable(settings: Settings, name: str, raw: Any, source: str) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +12,8 @@ import typer
 from rollproof.cli import options as o
 from rollproof.cli.live import short
 from rollproof.cli.running import FAIL, err, out, run
-from rollproof.orchestrator.control import ask
+from rollproof.core.errors import Permanent
+from rollproof.orchestrator.control import NothingUp, ask
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -50,13 +51,13 @@ def command(
         "do": "update-service",
         "force_new_deployment": force_new_deployment,
         "image": image,
-        "command": shlex.split(command_line),
+        "command": o.words("--command", command_line),
         "environment": o.pairs("--env", env),
         "desired_count": desired_count,
         "minimum_healthy_percent": minimum_healthy_percent,
         "maximum_percent": maximum_percent,
     }
-    answer = run(_deploy(request, o.state_dir_of(state_dir), wait=wait))
+    answer = run(_deploy(request, o.state_dir_of(state_dir), wait=wait), on_stop="no longer waiting; the stage goes on")
     if as_json:
         out.print_json(json.dumps(answer))
     elif wait:
@@ -67,12 +68,12 @@ def command(
         raise typer.Exit(FAIL)
 
 
-async def _deploy(request: dict[str, Any], state_dir: Any, *, wait: bool) -> dict[str, Any]:
+async def _deploy(request: dict[str, Any], state_dir: Path, *, wait: bool) -> dict[str, Any]:
     before = await ask(state_dir, {"do": "status"})
     told = max((event["at"] for event in before["events"]), default=-1.0)
     answer = await ask(state_dir, request)
     while wait:
-        status = await ask(state_dir, {"do": "status"})
+        status = await _status(state_dir, answer["deployment"])
         for event in reversed(status["events"]):
             if event["at"] > told:
                 err.print(f"{event['at']:7.1f} s  {short(event['message'])}", soft_wrap=True)
@@ -83,3 +84,12 @@ async def _deploy(request: dict[str, Any], state_dir: Any, *, wait: bool) -> dic
             return answer | {"rollout_state": primary["rollout_state"] if completed else "ROLLED_BACK"}
         await asyncio.sleep(_LOOK_S)
     return answer
+
+
+async def _status(state_dir: Path, deployment: str) -> dict[str, Any]:
+    try:
+        return await ask(state_dir, {"do": "status"})
+    except NothingUp as error:
+        raise Permanent(
+            f"the orchestrator in {state_dir} ended while {deployment} was under way", hint=error.hint
+        ) from error

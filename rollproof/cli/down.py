@@ -11,9 +11,9 @@ import typer
 from rollproof.cli import options as o
 from rollproof.cli.running import out, run
 from rollproof.core.errors import Permanent, RollproofError
+from rollproof.orchestrator.clearing import clear
 from rollproof.orchestrator.control import ask
-from rollproof.orchestrator.local_stage import clear
-from rollproof.orchestrator.stage_files import StageLock, holder
+from rollproof.orchestrator.stage_files import StageLock, holder, is_held
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -28,7 +28,7 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing if all is well.")] = False,
 ) -> None:
     """End the stage: tasks, load balancer, Redis. The runs stay."""
-    found = run(_down(o.state_dir_of(state_dir)))
+    found = run(_down(o.state_dir_of(state_dir)), on_stop="stopped; something may be left: run rollproof down again")
     if not quiet:
         out.print("down; nothing is left running" if found else "nothing was up")
 
@@ -38,17 +38,30 @@ async def _down(state_dir: Path) -> bool:
     try:
         await ask(state_dir, {"do": "shut-down"})
     except RollproofError:
-        with StageLock(state_dir):
-            found = state_dir.exists()  # noqa: ASYNC240 - a stat
-            await clear(state_dir)
-            return found
+        if not is_held(state_dir):
+            return await _clear(state_dir)
+        raise _still_there(state_dir, "does not answer") from None
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            while state_dir.exists():  # noqa: ASYNC240 - a stat
+            while is_held(state_dir):
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError:
-        raise Permanent(
-            f"the orchestrator (pid {holder(state_dir)}) did not end within {_PATIENCE_S:g} s",
-            hint="end it with kill, then run rollproof down again",
-        ) from None
+        raise _still_there(state_dir, f"did not end within {_PATIENCE_S:g} s") from None
+    await _clear(state_dir)  # what it could not end, if anything
     return True
+
+
+async def _clear(state_dir: Path) -> bool:
+    """End what a killed orchestrator has left."""
+    if not state_dir.exists():  # noqa: ASYNC240 - a stat
+        return False
+    with StageLock(state_dir):
+        await clear(state_dir)
+    return True
+
+
+def _still_there(state_dir: Path, what: str) -> Permanent:
+    pid = holder(state_dir)
+    return Permanent(
+        f"the orchestrator (pid {pid}) {what}", hint=f"end it with kill {pid}, then run rollproof down again"
+    )

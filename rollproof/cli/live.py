@@ -15,6 +15,8 @@ from rollproof.history import Record
 from rollproof.probe import Probe
 
 SHOWN_ID = 8
+SILENCE_S = 8.0
+"""Without a terminal, a line of progress is printed when nothing else was said for so long."""
 _BEATS = {
     "warmed-up": "every session has written and read once",
     "deployment-triggered": "deployment triggered",
@@ -32,6 +34,7 @@ class Live:
         self._probe: Probe | None = None
         self._phase = "setting the stage"
         self._failed = 0
+        self._said_at = 0.0
 
     def __enter__(self) -> Live:
         if self._console.is_terminal and not self._quiet:
@@ -68,17 +71,22 @@ class Live:
                 pass
             case _:
                 return
-        self._status.update(self._line(record["t"]))
+        line = self._line(record["t"])
+        if self._console.is_terminal:
+            self._status.update(line)
+        elif record["t"] >= self._said_at + SILENCE_S:
+            self._say(record, f"-- {line}")
 
     def _say(self, record: Record, text: str) -> None:
+        self._said_at = record["t"]
         self._console.print(f"{record['t']:7.1f} s  {escape(text)}", soft_wrap=True)
 
     def _line(self, t: float) -> str:
         if self._probe is None:
-            return f"{t:.0f} s  waiting for a steady service"
+            return "waiting for a steady service"
         progress = self._probe.progress
         return (
-            f"{t:.0f} s ({t * self._speed:.0f} AWS s)  {self._phase}; {progress.calls} calls, "
+            f"{t * self._speed:.0f} AWS s, {self._phase}; {progress.calls} calls, "
             f"{progress.failures} failed, {progress.alive} of {progress.sessions} sessions alive"
         )
 

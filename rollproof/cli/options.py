@@ -172,6 +172,20 @@ def pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def check_port(port: int) -> None:
+    """Raises UsageError for a number that no port has."""
+    if not 0 <= port <= 65_535:
+        raise UsageError(f"--port {port} is out of range", hint="1 to 65535, or 0 for a free one")
+
+
+def words(flag: str, line: str) -> tuple[str, ...]:
+    """The words of a command line. Raises UsageError for an open quote."""
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as error:
+        raise UsageError(f"{flag} {line!r}: {error}", hint="quote it as for a shell") from error
+
+
 def command_line() -> str:
     """This command as it can be typed again. Values of variables that may hold secrets are left out."""
     words, hide = ["rollproof"], False

@@ -12,6 +12,7 @@ import typer
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out, run
+from rollproof.core.errors import UsageError
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
 from rollproof.rehearsal import Disruption, Rehearsal, rehearse
 from rollproof.report import render_terminal, summary_json
@@ -86,6 +87,9 @@ def command(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every session, every check.")] = False,
 ) -> None:
     """Rehearse a rollout once, and say whose session survived it."""
+    o.check_port(port)
+    if not timeout >= 0:
+        raise UsageError(f"--timeout {timeout:g} is out of range", hint="0 or more seconds")
     chosen = o.choose(
         app=app, command=command_, template=template, parameter=parameter, env=env, strategy=strategy,
         sets=set_, config_file=config, speed=speed,

@@ -17,38 +17,61 @@ T = TypeVar("T")
 
 PASS, FAIL, USAGE, UNKNOWN = 0, 1, 2, 3
 INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NOTHING_LEFT = "stopped; nothing is left running"
+PIPE_WIDTH = 160
+"""Columns of a table that no terminal limits."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM; everything has been cleaned up."""
+    """Ctrl-C or SIGTERM, everything cleaned up. Its text is what is said of it, if anything."""
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Its result. The first Ctrl-C cancels it and waits for its clean-up; more only say so. Raises Interrupted."""
-    return asyncio.run(_with_signals(coroutine))
+def interrupt_on_signals() -> None:
+    """While no event loop runs, nothing has been started: Ctrl-C and SIGTERM just end the program."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Interrupted("stopped")
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
 
 
-async def _with_signals(coroutine: Coroutine[Any, Any, T]) -> T:
+def run(coroutine: Coroutine[Any, Any, T], *, on_stop: str = NOTHING_LEFT) -> T:
+    """Its result. The first Ctrl-C or SIGTERM cancels it and waits for its clean-up; more only say so.
+
+    Raises Interrupted, saying `on_stop`.
+    """
+    handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    try:
+        return asyncio.run(_with_signals(coroutine, on_stop))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # the loop has put in the defaults
+
+
+async def _with_signals(coroutine: Coroutine[Any, Any, T], on_stop: str) -> T:
     task, loop = asyncio.ensure_future(coroutine), asyncio.get_running_loop()
     stopping = False
 
     def stop() -> None:
         nonlocal stopping
-        err.print("still stopping ..." if stopping else "stopping: ending everything that was started ...")
+        if on_stop == NOTHING_LEFT:
+            err.print("still stopping ..." if stopping else "stopping: ending everything that was started ...")
         if not stopping:
             stopping = True
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         loop.add_signal_handler(number, stop)
     try:
         return await task
     except asyncio.CancelledError:
         if stopping:
-            raise Interrupted from None
+            raise Interrupted(on_stop) from None
         raise
 
 
@@ -57,7 +80,8 @@ def tell_error(error: BaseException) -> int:
     if isinstance(error, BaseExceptionGroup):
         return tell_error(_first(error))
     if isinstance(error, Interrupted):
-        err.print("stopped; nothing is left running")
+        if str(error):
+            err.print(str(error))
         return INTERRUPTED
     if not isinstance(error, RollproofError):
         raise error

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rollproof.cli import options as o
 from rollproof.cli.live import SHOWN_ID, short
-from rollproof.cli.running import out, run
+from rollproof.cli.running import PIPE_WIDTH, out, run
 from rollproof.orchestrator.control import ask
 
 EXAMPLES = """[bold]Examples[/]
@@ -43,13 +43,13 @@ def command(
     """Show deployments, tasks, targets and the last service events."""
     directory = o.state_dir_of(state_dir)
     if watch and out.is_terminal and not as_json:
-        run(_watch(directory))
+        run(_watch(directory), on_stop="")
         return
-    status = run(ask(directory, {"do": "status"}))
+    status = run(ask(directory, {"do": "status"}), on_stop="")
     if as_json:
         out.print_json(json.dumps(status))
     else:
-        out.print(render(status))
+        out.print(render(status), width=None if out.is_terminal else PIPE_WIDTH)
 
 
 async def _watch(directory: Path) -> None:

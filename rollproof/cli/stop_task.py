@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Stop one task of the stage that is up."""
     request = {"do": "kill-task" if crash else "stop-task", "task": task, "reason": reason}
-    answer = run(ask(o.state_dir_of(state_dir), request))
+    answer = run(ask(o.state_dir_of(state_dir), request), on_stop="")
     if as_json:
         out.print_json(json.dumps(answer))
     else:

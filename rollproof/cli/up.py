@@ -10,8 +10,8 @@ from rollproof.cli.live import Live
 from rollproof.cli.running import err, out, run
 from rollproof.orchestrator.control import ControlServer
 from rollproof.orchestrator.local_stage import LocalStage, open_stage
-from rollproof.orchestrator.stage_files import StagePlan, read_plan
-from rollproof.rehearsal import Rehearsal, make_run_dir, record_settings
+from rollproof.orchestrator.stage_files import read_plan
+from rollproof.rehearsal import Rehearsal, record_settings, run_directory, stage_plan
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -44,6 +44,7 @@ def command(
 ) -> None:
     """Set the stage and keep it up: load balancer, Redis and tasks, until Ctrl-C."""
     directory = o.state_dir_of(state_dir)
+    o.check_port(port)
     if read_plan(directory) is not None:
         err.print(f"taking over the stage in {directory}; its own settings hold", soft_wrap=True)
     chosen = o.choose(
@@ -59,25 +60,14 @@ def command(
 
 
 async def _stay_up(rehearsal: Rehearsal, state_dir: Path, live: Live) -> None:
-    saved = read_plan(state_dir)
-    plan = saved or StagePlan(
-        state_dir=state_dir,
-        run_dir=make_run_dir(rehearsal.runs_dir, "up"),
-        settings=rehearsal.settings,
-        timing=rehearsal.timing,
-        images=rehearsal.subject.images,
-        speed=rehearsal.speed,
-        seed=rehearsal.seed,
-        port=rehearsal.port,
-        needs_redis=rehearsal.subject.needs_redis,
-        redis_url=rehearsal.redis_url,
-    )
-    async with open_stage(plan, live.listen) as stage, ControlServer(stage) as control:
-        if not stage.adopted:
-            record_settings(stage, rehearsal)
-        out.print(f"load balancer: {stage.endpoint}    MCP: {stage.endpoint}/mcp    run: {stage.plan.run_dir}",
-                  soft_wrap=True)  # fmt: skip
-        await _until_end(stage, control)
+    with run_directory(rehearsal.runs_dir, "up") as run_dir:
+        plan = stage_plan(rehearsal, state_dir, run_dir)
+        async with open_stage(plan, live.listen) as stage, ControlServer(stage) as control:
+            if not stage.adopted:
+                record_settings(stage, rehearsal)
+            out.print(f"load balancer: {stage.endpoint}    MCP: {stage.endpoint}/mcp    run: {stage.plan.run_dir}",
+                      soft_wrap=True)  # fmt: skip
+            await _until_end(stage, control)
 
 
 async def _until_end(stage: LocalStage, control: ControlServer) -> None:

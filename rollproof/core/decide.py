@@ -21,8 +21,9 @@ from rollproof.core.world import World
 def decide(world: World, now: float) -> list[c.Command]:
     """What is to be done at `now`. Apply all of it, then ask again; an empty list means: wait."""
     found = [command for task in world.tasks.values() if (command := _next_step(world, task, now)) is not None]
+    rules = world.rules
     for target in world.targets.values():
-        found += _target_steps(target, now, world.rules)
+        found += _target_steps(target, now, rules)
     return found or decide_service(world, now)
 
 
@@ -34,11 +35,11 @@ def next_wakeup(world: World, now: float) -> float:
     due = [world.next_tick_at]
     for task in world.tasks.values():
         due += [at for at, _ in _timers(world, task)]
-    views: list[float] = []
+    rules = world.rules
     for target in world.targets.values():
-        due += tg.due_times(target, world.rules)
-        views += [at for at in tg.view_times(target, world.rules) if at > now]
-    return max(now, min(due + views))
+        due += tg.due_times(target, rules)
+        due += [at for at in tg.view_times(target, rules) if at > now]
+    return max(now, min(due))
 
 
 def routing_table(world: World, now: float, generation: int) -> RoutingTable:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import assert_never
 
 from rollproof.core.errors import IllegalTransition
 from rollproof.core.settings import CircuitBreaker, ThresholdType
@@ -116,6 +117,8 @@ def failure_threshold(breaker: CircuitBreaker, desired: int) -> int:
             return min(200, max(3, -(-desired * breaker.threshold_value // 100)))
         case ThresholdType.UNBOUNDED_PERCENT:
             return max(1, -(-desired * breaker.threshold_value // 100))
+        case _:
+            assert_never(breaker.threshold_type)
 
 
 def throttle_delay_s(failures: int, base_s: float, max_s: float) -> float:

@@ -460,6 +460,8 @@ def is_stuck(world: World, now: float) -> bool:
 
 def _is_at_rest(world: World, now: float) -> bool:
     """Every task is RUNNING or STOPPED, the new ones are healthy or given up, and none waits for its start."""
+    if not has_begun(world, now):
+        return False
     if any(x.known not in (TaskStatus.RUNNING, TaskStatus.STOPPED) for x in world.tasks.values()):
         return False
     if needed(world, world.primary, now) > 0 and room(world) > 0:

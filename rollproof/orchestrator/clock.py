@@ -25,8 +25,14 @@ class StageClock:
         return time.monotonic() - self._origin
 
     def to_json(self) -> dict[str, float]:
-        return {"started_at": self._started_at, "origin": self._origin}
+        return {"started_at": self._started_at, "origin": self._origin, "now": self.now()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageClock:
-        return cls(float(data["started_at"]), float(data["origin"]))
+        """A monotonic clock begins anew with the machine. After a restart of that, the system's time tells how
+        much has passed, and the stage's time never goes back behind what was saved."""
+        clock, saved_now = cls(float(data["started_at"]), float(data["origin"])), float(data["now"])
+        if clock.now() >= saved_now:
+            return clock
+        now = max(saved_now, time.time() - clock.started_at)
+        return cls(clock.started_at, time.monotonic() - now)

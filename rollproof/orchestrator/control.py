@@ -22,12 +22,12 @@ from typing import Any
 
 from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageError
 from rollproof.core.events import ServiceUpdateRequested, TaskStopRequested
-from rollproof.core.settings import TaskDefinition
+from rollproof.core.settings import ServiceSettings, TaskDefinition
 from rollproof.core.world import World
 from rollproof.orchestrator.local_stage import LocalStage
+from rollproof.orchestrator.stage_files import control_socket
 
-SOCKET = "control.sock"
-_LINE_LIMIT = 1 << 20
+_LINE_LIMIT = 1 << 24
 _ANSWER_TIMEOUT_S = 10.0
 _NUMBERS = ("desired_count", "minimum_healthy_percent", "maximum_percent")
 
@@ -41,7 +41,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> ControlServer:
-        path = self._stage.plan.state_dir / SOCKET
+        path = control_socket(self._stage.plan.state_dir)
         path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, path, limit=_LINE_LIMIT)
         os.chmod(path, 0o600)
@@ -119,11 +119,26 @@ def update_request(world: World, asked: Mapping[str, Any]) -> ServiceUpdateReque
     force = bool(asked.get("force_new_deployment"))
     if not (changes or definition or force):
         raise UsageError("nothing to change", hint="give --force-new-deployment, --image, --env, --desired-count, ...")
+    _check_percents(replace(world.settings.service, **changes))
     return ServiceUpdateRequested(task_definition=definition, force_new_deployment=force, **changes)
 
 
+def _check_percents(service: ServiceSettings) -> None:
+    """What ECS refuses of an UpdateService. API-ECS DeploymentConfiguration."""
+    low, high = service.minimum_healthy_percent, service.maximum_percent
+    if low > 100:
+        raise UsageError(f"minimum_healthy_percent is {low}", hint="it is 0 to 100")
+    if low == high == 100:
+        raise UsageError(
+            "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments",
+            hint="raise the one or lower the other",
+        )
+
+
 def _next_revision(world: World, asked: Mapping[str, Any]) -> TaskDefinition | None:
-    environment, image, command = asked.get("environment") or {}, asked.get("image"), asked.get("command")
+    environment, image, command = asked.get("environment") or {}, asked.get("image"), asked.get("command") or []
+    if not isinstance(environment, dict) or not isinstance(command, list):
+        raise UsageError("environment is a JSON object, command a list of words")
     if not (environment or image or command):
         return None
     now = world.settings.task_definition
@@ -132,7 +147,7 @@ def _next_revision(world: World, asked: Mapping[str, Any]) -> TaskDefinition | N
         now,
         revision=revision,
         image=str(image or now.image),
-        command=tuple(command) if command else now.command,
+        command=tuple(str(word) for word in command) or now.command,
         environment={**now.environment, **{str(k): str(v) for k, v in environment.items()}},
     )
 
@@ -148,24 +163,39 @@ def find_task(world: World, prefix: str) -> str:
     return found[0]
 
 
+class NothingUp(UsageError):
+    """No orchestrator runs the stage, or it ended before it answered."""
+
+
 async def ask(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask the orchestrator of the stage in `state_dir`. Raises UsageError if none runs, or with its own answer."""
+    """Ask the orchestrator of the stage in `state_dir`.
+
+    Raises NothingUp if none runs, UsageError with its own answer, Temporary if it does not answer.
+    """
     try:
-        reader, writer = await asyncio.open_unix_connection(state_dir / SOCKET, limit=_LINE_LIMIT)
-    except OSError as error:
-        raise UsageError(
-            f"no orchestrator answers in {state_dir}", hint="rollproof up starts one, and takes over what runs there"
-        ) from error
-    try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            writer.write(json.dumps(dict(request)).encode() + b"\n")
-            answer = json.loads(await reader.readline() or b'{"error": "it ended meanwhile"}')
+        line = await _exchange(control_socket(state_dir), json.dumps(dict(request)).encode() + b"\n")
     except TimeoutError as error:
         raise Temporary(f"the orchestrator in {state_dir} does not answer", hint="try again") from error
-    finally:
-        writer.close()
+    except OSError:
+        line = b""
+    if not line.endswith(b"\n"):
+        raise NothingUp(
+            f"no orchestrator answers in {state_dir}", hint="rollproof up starts one, and takes over what runs there"
+        )
+    answer = json.loads(line)
     if "error" in answer:
         raise UsageError(answer["error"], hint=answer.get("hint", ""))
     if not isinstance(answer.get("ok"), dict):
         raise Permanent(f"the orchestrator in {state_dir} gave no answer that is understood")
     return dict(answer["ok"])
+
+
+async def _exchange(path: Path, line: bytes) -> bytes:
+    """One line there, one line back; without its end where the other side died. Raises TimeoutError, OSError."""
+    async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+        reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_LIMIT)
+        try:
+            writer.write(line)
+            return await reader.readline()
+        finally:
+            writer.close()

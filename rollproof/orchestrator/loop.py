@@ -3,6 +3,10 @@
 Level-triggered: a lost event costs a tick, not a rollout. Commands are applied and acted on in order, and the
 world is saved after that: if we are killed in between, the next orchestrator decides the same again from the
 older world (ids come from counters), and every act is idempotent.
+
+What the world outside refuses for the moment (`Temporary`: a full disk, a balancer that does not answer) is owed
+and tried again about every second; `trouble` says what it was. What it refuses for good is a task that failed to
+start.
 """
 
 from __future__ import annotations
@@ -11,29 +15,28 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter
-
 from rollproof.core import commands as c
 from rollproof.core import events as e
 from rollproof.core import names
-from rollproof.core.decide import decide, next_wakeup, routing_table
+from rollproof.core.decide import decide, next_wakeup
 from rollproof.core.describe import describe
-from rollproof.core.errors import Temporary
-from rollproof.core.routing_table import RoutingTable
+from rollproof.core.errors import RollproofError, Temporary
 from rollproof.core.settings import HealthCheck
 from rollproof.core.world import World, apply
 from rollproof.history import Recorder
-from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.ports import Balancer, Runtime, Store, TaskSpec
+from rollproof.orchestrator.publishing import TablePublisher
 from rollproof.orchestrator.recording import WorldRecorder
+from rollproof.orchestrator.stage_state import StageState
 
 log = logging.getLogger(__name__)
-WORLD: TypeAdapter[World] = TypeAdapter(World)
+ContainerCommand = c.StartContainer | c.SignalContainer | c.KillContainer | c.RemoveContainer
+
 _MOST_STEPS = 10_000
 _RETRY_S = 1.0
 
@@ -47,45 +50,49 @@ class Checker(Protocol):
 
 
 class Orchestrator:
-    """Holds the world of one service and acts for it until `stop`.
+    """Holds the world of one service and acts for it until `run` is cancelled.
 
     `secrets` are environment variables that every task gets on top of its definition's (REDIS_URL).
+    `requests_recorded`: so many entries of the access log are in the history already.
     """
 
     def __init__(
         self,
-        world: World,
+        state: StageState,
         *,
         runtime: Runtime,
         balancer: Balancer,
         checker: Checker,
         store: Store,
-        clock: StageClock,
         recorder: Recorder,
         logs: Path,
         secrets: Mapping[str, str],
-        generation: int = 0,
-        log_offset: int = 0,
+        requests_recorded: int = 0,
     ) -> None:
-        self.world = world
-        self.clock = clock
+        self.world, self.clock, self._is_adopted = state.world, state.clock, state.is_adopted
+        self.trouble = ""
         self._runtime, self._balancer, self._checker, self._store = runtime, balancer, checker, store
         self._recorder, self._changes = recorder, WorldRecorder(recorder)
         self._logs, self._secrets = logs, secrets
-        self._generation, self._log_offset = generation, log_offset
-        self._published: RoutingTable | None = None
-        self._inbox: asyncio.Queue[e.Event] = asyncio.Queue()
+        self._requests_recorded = requests_recorded
+        self._tables = TablePublisher(balancer, recorder, state.generation, state.cuts)
+        self._inbox: asyncio.Queue[e.Event | None] = asyncio.Queue()
         self._told: deque[e.Event] = deque()
         self._checks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
-        self._cuts: list[str] = []
-        self._is_refresh_due = False
+        self._owed: deque[ContainerCommand] = deque()
+        self._is_saved = False
 
     # -- for those who use it -----------------------------------------------------------------------------
 
     def tell(self, event: e.Event) -> None:
         """An event to be applied on the loop's next turn."""
         self._inbox.put_nowait(event)
+
+    def republish(self) -> None:
+        """Give the balancer its table again, now: it is a new one and has none."""
+        self._tables.refresh_later()
+        self._inbox.put_nowait(None)
 
     def describe(self) -> dict[str, Any]:
         return describe(self.world, self.clock.now())
@@ -102,10 +109,10 @@ class Orchestrator:
 
     # -- the loop -----------------------------------------------------------------------------------------
 
-    async def run(self, *, adopted: bool = False) -> None:
-        """Until cancelled. With `adopted`, first takes over the tasks that an earlier orchestrator left."""
-        self._recorder.record("orchestrator", event="adopted" if adopted else "started")
-        if adopted:
+    async def run(self) -> None:
+        """Until cancelled. With an adopted state, first takes over the tasks that an earlier orchestrator left."""
+        self._recorder.record("orchestrator", event="adopted" if self._is_adopted else "started")
+        if self._is_adopted:
             self._changes.adopt(self.world, self.clock.now())
             await self._adopt()
         async with asyncio.TaskGroup() as group:
@@ -121,18 +128,23 @@ class Orchestrator:
         while True:
             asked_at = await self._turn()
             wait_s = max(0.0, next_wakeup(self.world, asked_at) - self.clock.now())
-            if self._published is None:
+            if self.trouble:
                 wait_s = min(wait_s, _RETRY_S)
             try:
-                self._told.append(await asyncio.wait_for(self._inbox.get(), wait_s))
+                self._hear(await asyncio.wait_for(self._inbox.get(), wait_s))
             except TimeoutError:
                 continue
 
+    def _hear(self, event: e.Event | None) -> None:
+        if event is not None:
+            self._told.append(event)
+
     async def _turn(self) -> float:
         """Everything that is to be done now. Returns that now: what came due while acting is due at once."""
-        now, before = self.clock.now(), self.world
+        now, before, self.trouble = self.clock.now(), self.world, ""
+        await self._make_up(now)
         while not self._inbox.empty():
-            self._told.append(self._inbox.get_nowait())
+            self._hear(self._inbox.get_nowait())
         while self._told:
             self.world = apply(self.world, self._told.popleft(), now)
         for _ in range(_MOST_STEPS):
@@ -146,8 +158,9 @@ class Orchestrator:
             raise RuntimeError(f"decide does not come to rest: {commands[:3]}")
         self._changes.changed(self.world, now)
         await self._publish(now)
-        if self.world is not before:
+        if self.world is not before or not self._is_saved:
             self._save()
+        if self.world is not before:
             async with self._changed:
                 self._changed.notify_all()
         return now
@@ -155,23 +168,58 @@ class Orchestrator:
     async def _act(self, command: c.Command, now: float) -> None:
         """What of a command reaches the world outside. Commands without a case change the record only."""
         match command:
-            case c.StartContainer(task_id=task_id):
-                await self._runtime.start(self._spec(task_id))
-            case c.SignalContainer(task_id=task_id):
-                definition = self.world.definitions[self.world.tasks[task_id].definition]
-                await self._signal(task_id, definition.stop_signal, now)
-            case c.KillContainer(task_id=task_id):
-                await self._signal(task_id, "SIGKILL", now)
-            case c.RemoveContainer(task_id=task_id):
-                await self._runtime.remove(task_id)
+            case c.StartContainer() | c.SignalContainer() | c.KillContainer() | c.RemoveContainer():
+                if not await self._tell_runtime(command, now):
+                    self._owed.append(command)
             case c.RemoveTarget(target_id=target_id):
-                self._cuts.append(target_id)
+                self._tables.cut_later(target_id)
             case c.CheckHealth(node=node, target_id=target_id):
                 self._check(node, target_id)
-            case c.ScheduleTick():
-                self._is_refresh_due = True
+            case c.ScheduleTick():  # a balancer that was restarted in between has no table
+                self._tables.refresh_later()
             case _:
                 pass
+
+    async def _make_up(self, now: float) -> None:
+        """What the runtime refused on earlier turns, in order."""
+        for _ in range(len(self._owed)):
+            command = self._owed.popleft()
+            if not await self._tell_runtime(command, now):
+                self._owed.append(command)
+
+    async def _tell_runtime(self, command: ContainerCommand, now: float) -> bool:
+        """False where it is refused for now, or has to wait for an earlier command about the same task."""
+        task_id = command.task_id
+        if any(owed.task_id == task_id for owed in self._owed):
+            return False
+        try:
+            match command:
+                case c.StartContainer():
+                    await self._start(task_id)
+                case c.SignalContainer():
+                    definition = self.world.definitions[self.world.tasks[task_id].definition]
+                    await self._signal(task_id, definition.stop_signal, now)
+                case c.KillContainer():
+                    await self._signal(task_id, "SIGKILL", now)
+                case c.RemoveContainer():
+                    await self._runtime.remove(task_id)
+        except Temporary as error:
+            self._note_trouble(f"task {task_id}", error)
+            return False
+        return True
+
+    async def _start(self, task_id: str) -> None:
+        """A definition that no runtime can start is, to ECS, a task that failed to start."""
+        try:
+            await self._runtime.start(self._spec(task_id))
+        except Temporary:
+            raise
+        except RollproofError as error:
+            self.tell(e.ContainerStartFailed(task_id, f"ResourceInitializationError: {error.message}"))
+
+    def _note_trouble(self, what: str, error: Temporary) -> None:
+        self.trouble = error.message
+        log.info("%s: %s; it is tried again", what, error.message)
 
     async def _signal(self, task_id: str, name: str, now: float) -> None:
         task = self.world.tasks[task_id]
@@ -208,34 +256,19 @@ class Orchestrator:
     # -- the balancer -----------------------------------------------------------------------------------------
 
     async def _publish(self, now: float) -> None:
-        """Push the table where it changed; then cut what the table no longer has. Retried on the next turn.
-
-        Once a tick the same table goes out again: a balancer that was restarted in between has none.
-        """
-        table = routing_table(self.world, now, self._generation)
-        if self._published is None or replace(self._published, generation=0) != replace(table, generation=0):
-            self._generation += 1
-            table = replace(table, generation=self._generation)
-        elif not self._cuts and not self._is_refresh_due:
-            return
-        else:
-            table = self._published
-        self._is_refresh_due = False
         try:
-            await self._balancer.publish(table)
-            self._published = table
-            while self._cuts:
-                cut = await self._balancer.cut(self._cuts[0])
-                self._recorder.record("target", t=now, target_id=self._cuts.pop(0), state="unused", cut=cut)
+            await self._tables.publish(self.world, now)
         except Temporary as error:
-            log.warning("the balancer did not take the table: %s", error)
-            self._published = None
+            self._note_trouble("the balancer did not take the table", error)
 
     async def _follow_access_log(self) -> None:
-        async for offset, entry in self._balancer.access_log(self._log_offset):
-            at = datetime.fromisoformat(entry.time).timestamp()
-            self._recorder.record("request", t=at - self.clock.started_at, **asdict(entry))
-            self._log_offset = offset
+        """Each entry is recorded once, also by an orchestrator that comes after a killed one."""
+        number = 0
+        async for _, entry in self._balancer.access_log(0):
+            number += 1
+            if number > self._requests_recorded:
+                at = datetime.fromisoformat(entry.time).timestamp()
+                self._recorder.record("request", t=at - self.clock.started_at, **asdict(entry))
 
     # -- tasks that are there -----------------------------------------------------------------------------------
 
@@ -252,21 +285,15 @@ class Orchestrator:
             if task.address:
                 self.tell(e.ContainerExited(task.id, 137, "Task was gone when the orchestrator came back"))
             else:
-                await self._runtime.start(self._spec(task.id))
+                await self._act(c.StartContainer(task.id), self.clock.now())
         for task_id in found.keys() - {x.id for x in self.world.tasks.values() if not x.container_removed}:
-            await self._runtime.remove(task_id)
+            await self._act(c.RemoveContainer(task_id), self.clock.now())
 
     def _save(self) -> None:
-        self._store.save(
-            {
-                "world": WORLD.dump_python(self.world, mode="json"),
-                "clock": self.clock.to_json(),
-                "generation": self._generation,
-                "log_offset": self._log_offset,
-            }
-        )
-
-
-def load_world(state: Mapping[str, Any]) -> World:
-    """The world as `Orchestrator` saved it. Raises pydantic.ValidationError for another version's."""
-    return WORLD.validate_python(state["world"])
+        state = StageState(self.world, self.clock, self._tables.generation, tuple(self._tables.cuts))
+        try:
+            self._store.save(state.to_json())
+            self._is_saved = True
+        except Temporary as error:
+            self._note_trouble("the state is not saved", error)
+            self._is_saved = False

@@ -113,7 +113,7 @@ class _Conversation:
             answer = _ANSWERS.get(self.request.path.partition("?")[0], _hello)
             if not await answer(self):
                 return
-            if self.h11.their_state not in {h11.DONE, h11.MIGHT_SWITCH_PROTOCOL}:
+            if self.h11.their_state in {h11.SEND_BODY, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR}:
                 return
             self.h11.send(h11.Response(status_code=200, headers=[("content-length", "0")]))  # h11's own book-keeping
             self.h11.send(h11.EndOfMessage())

@@ -98,23 +98,28 @@ class Play:
     def run(self, for_s: float) -> Play:
         end = self.now + for_s
         self._settle()
-        while True:
-            at = min(next_wakeup(self.world, self.now), self._queue[0][0] if self._queue else inf)
-            if at > end:
-                self.now = end
-                return self
-            self.now = max(self.now, at)
+        while (at := self._next_at()) <= end:
+            self.now = at
             self._settle()
+        self.now = end
+        return self
 
     def run_until(self, condition: Callable[[World], bool], at_most_s: float = 7200.0) -> Play:
+        """To the first moment at which `condition` holds. Fails with the whole story if that does not come."""
         end = self.now + at_most_s
+        self._settle()
         while not condition(self.world):
-            assert self.now < end, f"not within {at_most_s} s:\n" + "\n".join(self.story())
-            self.run(1.0)
+            self.now = self._next_at()
+            assert self.now <= end, f"not within {at_most_s} s:\n" + "\n".join(self.story())
+            self._settle()
         return self
 
     def run_until_steady(self) -> Play:
         return self.run_until(lambda world: world.is_steady)
+
+    def _next_at(self) -> float:
+        told = self._queue[0][0] if self._queue else inf
+        return max(self.now, min(told, next_wakeup(self.world, self.now)))
 
     def _settle(self) -> None:
         while self._queue and self._queue[0][0] <= self.now:
@@ -182,7 +187,11 @@ class Play:
 
     def story(self) -> list[str]:
         """Service events, and between them what tasks, targets, nodes and signals did. Needs `tells_story`."""
-        return [self._line(at, text) for at, text in sorted(self._told, key=lambda x: x[0]) if at >= self.zero]
+        return [self._line(at, text) for at, text in self.told() if at >= self.zero]
+
+    def told(self) -> list[tuple[float, str]]:
+        """(time, what) of the whole story, from the beginning."""
+        return sorted(self._told, key=lambda x: x[0])
 
     def task(self, name: str) -> Task:
         """The task called `name` ("t1"), as long as it is remembered."""
@@ -223,8 +232,9 @@ class Play:
     # -- taking notes ------------------------------------------------------------------------------------------
 
     def _note(self, happened: Happened) -> None:
-        for deployment in self.world.deployments:
-            self._names.setdefault(deployment.id, ascii_uppercase[self.world.deployments_made - 1])
+        made = self.world.deployments_made
+        letter = ascii_uppercase[made - 1] if made <= len(ascii_uppercase) else f"D{made}"
+        self._names.setdefault(self.world.primary.id, letter)
         match happened:
             case c.StartTask(task_id=task_id, number=number):
                 self._names[task_id] = f"t{number}"
@@ -271,7 +281,9 @@ def _subject(world: World, command: c.Command) -> str:
     return target.task_id if target else str(getattr(command, "task_id", ""))
 
 
-def settings(*, desired: int = 2, minimum: int = 100, maximum: int = 200, delay_s: float = 300.0, **more: Any) -> Settings:
+def settings(
+    *, desired: int = 2, minimum: int = 100, maximum: int = 200, delay_s: float = 300.0, **more: Any
+) -> Settings:
     """Settings with the four numbers that a rollout follows from; `more` are fields of Settings' parts.
 
     A field goes where it is known: `health_check_grace_period_s` to the service, `stop_timeout_s` to the task

@@ -18,7 +18,9 @@ RULES = tg.Rules(TargetGroupSettings(), Behaviour(), Timing(), seed=1)
 INITIAL, HEALTHY, UNHEALTHY = "initial", "healthy", "unhealthy"
 
 
-def rules(nodes: int = 1, delay_s: float = 300.0, sticky: bool = False, slow_start_s: float = 0.0, **check: int) -> tg.Rules:
+def rules(
+    nodes: int = 1, delay_s: float = 300.0, sticky: bool = False, slow_start_s: float = 0.0, **check: int
+) -> tg.Rules:
     group = TargetGroupSettings(
         deregistration_delay_s=delay_s,
         slow_start_s=slow_start_s,
@@ -27,7 +29,9 @@ def rules(nodes: int = 1, delay_s: float = 300.0, sticky: bool = False, slow_sta
     return tg.Rules(group, Behaviour(nodes=nodes, sticky_overrides_drain=sticky), Timing(), seed=1)
 
 
-def answered(target: tg.Target, statuses: Sequence[int | None], how: tg.Rules, node: str = "node-0", at: float = 10.0) -> tg.Target:
+def answered(
+    target: tg.Target, statuses: Sequence[int | None], how: tg.Rules, node: str = "node-0", at: float = 10.0
+) -> tg.Target:
     for status in statuses:
         target = tg.check_answered(target, HealthCheckAnswered(node, target.id, status, "timeout"), at, how)
     return target
@@ -147,7 +151,9 @@ def test_state_absent_from_the_table_raises(state: tg.TargetState, to: tg.Target
 # --- draining -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity("ALB-DRAIN-1", source="ALB-UG/load-balancer-target-groups: draining until the delay expires", mark="doc")
+@pytest.mark.fidelity(
+    "ALB-DRAIN-1", source="ALB-UG/load-balancer-target-groups: draining until the delay expires", mark="doc"
+)
 @pytest.mark.parametrize("delay_s", [0.0, 5.0, 300.0, 3600.0])
 def test_deregistered_target_drains_for_the_full_delay(delay_s: float) -> None:
     how = rules(delay_s=delay_s)

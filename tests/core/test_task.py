@@ -8,7 +8,16 @@ from itertools import pairwise
 import pytest
 
 from rollproof.core.errors import IllegalTransition
-from rollproof.core.task import TRANSITIONS, DesiredStatus, StopCode, Task, TaskStatus, container_ended, decide_stop, move
+from rollproof.core.task import (
+    TRANSITIONS,
+    DesiredStatus,
+    StopCode,
+    Task,
+    TaskStatus,
+    container_ended,
+    decide_stop,
+    move,
+)
 
 S = TaskStatus
 NEW = Task(id="t", deployment_id="ecs-svc/1", definition="mcp-server:1", availability_zone="a", created_at=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,12 +25,14 @@ from rollproof.orchestrator.balancers.embedded import (
     BalancerOptions,
     EmbeddedBalancerClient,
     attach_balancer,
+    serve,
     start_balancer,
     stop_balancer,
 )
 from rollproof.orchestrator.balancers.embedded.cookies import load_key
 from rollproof.orchestrator.balancers.embedded.log_writer import LogWriter
 from rollproof.orchestrator.balancers.embedded.process import MODULE, pid_file
+from rollproof.orchestrator.balancers.embedded.read_table import read_table
 from rollproof.testing.balancer_target import DEADLINE_S, TargetServer
 from rollproof.testing.balancer_wire import Wire, get
 
@@ -185,6 +189,95 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
     command = [sys.executable, "-m", MODULE, "--control", str(tmp_path / "c.sock"), "--access-log", str(tmp_path / "a")]
     done = subprocess.run([*command, "--listen", "nonsense"], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (2, "--listen nonsense is not HOST:PORT\n")
+
+
+# --- what it is told -----------------------------------------------------------------------------------------
+
+
+def told(**changes: Any) -> dict[str, Any]:
+    """A table as JSON; `changes` by dotted path with "__" for the dots."""
+    row = RoutableTarget("id-a", "127.0.0.1:80", "healthy", new=True, sticky=True)
+    data: dict[str, Any] = json.loads(json.dumps(RoutingTable(1, (NodeTable("node-0", (row,)),)).to_json()))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place: Any = data
+        for name in parents:
+            place = place[int(name) if name.isdigit() else name]
+        place[last] = value
+    return data
+
+
+def test_a_table_survives_the_way_over_the_wire() -> None:
+    assert read_table(told()).to_json() == RoutingTable.from_json(told()).to_json()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (None, "not a routing table"),
+        ([], "not a routing table"),
+        (told(generation="x"), "invalid literal"),
+        (told(generation=-1), "below 0"),
+        (told(nodes=[]), "at least one node"),
+        (told(nodes=told()["nodes"] * 2), "same id"),
+        (told(nodes__0__targets=told()["nodes"][0]["targets"] * 2), "twice"),
+        (told(nodes__0__id="a b"), "node id"),
+        (told(nodes__0__targets__0__id='a"b'), "target id"),
+        (told(nodes__0__targets__0__id=7), "target id"),
+        (told(nodes__0__targets__0__new=1), "new of id-a"),
+        (told(nodes__0__targets__0__sticky=None), "sticky of id-a"),
+        (told(nodes__0__targets__0__slow_start_age_s="1"), "slow_start_age_s"),
+        (told(nodes__0__targets__0__colour="red"), "colour"),
+        (told(nodes__0__targets__0__address="nowhere"), "host:port"),
+        (told(nodes__0__targets__0__address="127.0.0.1:0"), "host:port"),
+        (told(nodes__0__targets__0__address="127.0.0.1:99999"), "host:port"),
+        (told(nodes__0__targets__0__address=":80"), "host:port"),
+        (told(algorithm="best"), "best"),
+        (told(slow_start_s=-1), "slow_start_s"),
+        (told(slow_start_s="nan"), "slow_start_s"),
+        (told(target_group_arn="a\nb"), "ARN"),
+        (told(stickiness__type="magic"), "magic"),
+        (told(stickiness__enabled="yes"), "enabled"),
+        (told(stickiness__duration_s=0), "duration_s"),
+        (told(stickiness__cookie_name="a;b"), "cookie_name"),
+        (told(load_balancer__idle_timeout_s="60"), "idle_timeout_s"),
+        (told(load_balancer__idle_timeout_s=0), "idle_timeout_s"),
+        (told(load_balancer__idle_timeout_s=True), "idle_timeout_s"),
+        (told(load_balancer__name="a b"), "name"),
+        (told(load_balancer__listener_port=0), "listener_port"),
+        (told(load_balancer__xff_mode="double"), "xff_mode"),
+        (told(load_balancer__volume=11), "volume"),
+    ],
+)
+def test_what_is_no_table_is_named(data: Any, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        read_table(data)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /v1/nothing HTTP/1.1\r\n\r\n", b"404"),
+        (b"DELETE /v1/table HTTP/1.1\r\n\r\n", b"405"),
+        (b"PUT /v1/table HTTP/1.1\r\nContent-Length: 4\r\n\r\n{no}", b"400"),
+        (b"POST /v1/cut HTTP/1.1\r\nContent-Length: 2\r\n\r\n[]", b"400"),
+        (b'POST /v1/stop HTTP/1.1\r\nContent-Length: 15\r\n\r\n{"grace_s": -1}', b"400"),
+        (b"nonsense\r\n\r\n", b""),
+        (b"PUT /v1/table HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n", b""),
+    ],
+)
+async def test_the_control_socket_refuses_what_it_does_not_understand(
+    tmp_path: Path, request_: bytes, status: bytes
+) -> None:
+    options = BalancerOptions(access_log=tmp_path / "access.log", control=tmp_path / "c.sock")
+    async with serve(options), asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_unix_connection(str(options.control))
+        writer.write(request_)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        assert answer[9:12] == status
+        assert (await EmbeddedBalancerClient(tmp_path / "c.sock", options.access_log).health())["status"] == "ok"
 
 
 # --- its files ----------------------------------------------------------------------------------------------

@@ -9,7 +9,12 @@ client        `ports.Balancer` over the control socket
 """
 
 from rollproof.orchestrator.balancers.embedded.client import EmbeddedBalancerClient
-from rollproof.orchestrator.balancers.embedded.process import attach_balancer, start_balancer, stop_balancer
+from rollproof.orchestrator.balancers.embedded.process import (
+    attach_balancer,
+    is_balancer_running,
+    start_balancer,
+    stop_balancer,
+)
 from rollproof.orchestrator.balancers.embedded.server import BalancerOptions, EmbeddedBalancer, serve
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "EmbeddedBalancer",
     "EmbeddedBalancerClient",
     "attach_balancer",
+    "is_balancer_running",
     "serve",
     "start_balancer",
     "stop_balancer",

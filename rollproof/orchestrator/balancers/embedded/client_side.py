@@ -44,7 +44,7 @@ class ClientConnection(asyncio.Protocol):
         self._opened_at = 0.0
         self._node_index = plane.next_node_index()
         self._home = plane.node_at(self._node_index)  # where the connection is counted
-        self.conn_trace_id = "TID_" + plane.fresh_id(128)
+        self.conn_trace_id = "TID_" + plane.fresh_id(32).decode()
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._buffer = bytearray()  # half a head, or requests that wait for their turn
         self._scanned = 0
@@ -113,8 +113,8 @@ class ClientConnection(asyncio.Protocol):
         except Malformed as error:
             self._refuse(error, data, now)
             return
-        self.exchange = exchange = Exchange(self, self._node, request, now)
-        exchange.trace_id = traced(request.trace_id, self.plane.fresh_trace_id(now))
+        trace_id = traced(request.trace_id, self.plane.fresh_trace_id(now))
+        self.exchange = exchange = Exchange(self, self._node, request, trace_id, now)
         exchange.begin(data[end + 4 :])
 
     def _read_buffer(self, now: float) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollproof.core.errors import Permanent, RollproofError, UsageError
-from rollproof.core.routing_table import RoutingTable
+from rollproof.orchestrator.balancers.embedded.read_table import read_table
 
 if TYPE_CHECKING:
     from rollproof.orchestrator.balancers.embedded.server import EmbeddedBalancer
@@ -152,36 +152,6 @@ class ControlServer:
             raise UsageError("stop: grace_s is no number of seconds between 0 and 3600")
         self._balancer.request_stop(float(grace_s))
         return 202, {"stopping": True}
-
-
-def read_table(data: Any) -> RoutingTable:
-    """The routing table of a PUT. Raises UsageError saying what is wrong with it."""
-    try:
-        table = RoutingTable.from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
-        raise UsageError(f"not a routing table: {what}") from error
-    if table.generation < 0 or not table.nodes:
-        raise UsageError("not a routing table: it needs a generation from 0 on, and at least one node")
-    if len({node.id for node in table.nodes}) < len(table.nodes):
-        raise UsageError("not a routing table: two nodes have the same id")
-    for node in table.nodes:
-        ids = [target.id for target in node.targets]
-        if len(set(ids)) < len(ids):
-            raise UsageError(f"not a routing table: a target stands twice in {node.id}")
-        for target in node.targets:
-            _check_target(target.id, target.address, target.new, target.sticky)
-    return table
-
-
-def _check_target(target_id: Any, address: Any, new: Any, sticky: Any) -> None:
-    if not isinstance(target_id, str) or not target_id or any(c.isspace() for c in target_id):
-        raise UsageError(f"not a routing table: target id {target_id!r}")
-    if not isinstance(new, bool) or not isinstance(sticky, bool):
-        raise UsageError(f"not a routing table: new and sticky of {target_id} must be true or false")
-    host, colon, port = str(address).rpartition(":")
-    if not host or not colon or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UsageError(f"not a routing table: address {address!r} of {target_id} is not host:port")
 
 
 def check_socket_path(path: Path) -> None:

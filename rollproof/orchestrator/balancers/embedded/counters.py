@@ -27,7 +27,6 @@ class NodeStats:
     non_sticky: int = 0
     new_connections: int = 0
     active_connections: int = 0
-    rejected_connections: int = 0
     target_connection_errors: int = 0
     processed_bytes: int = 0
 
@@ -48,7 +47,6 @@ class NodeStats:
             "NonStickyRequestCount": self.non_sticky,
             "NewConnectionCount": self.new_connections,
             "ActiveConnectionCount": self.active_connections,
-            "RejectedConnectionCount": self.rejected_connections,
             "TargetConnectionErrorCount": self.target_connection_errors,
             "ProcessedBytes": self.processed_bytes,
             **dict(sorted(counted.items())),

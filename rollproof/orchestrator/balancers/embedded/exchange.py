@@ -42,38 +42,32 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Exchange:
     """In flight from `begin` until `is_over`."""
 
-    __slots__ = (
-        *("client", "plane", "node", "request", "pool", "link", "is_over", "is_tunnel", "request_done"),
-        *("had_claim", "trace_id", "created_at", "sent_at", "answered_at", "answering_at", "ended_at"),
-        *("elb_status", "target_status", "error_reason", "received", "sent"),
-        *("_request_body", "_pending", "_response_body", "_chunks", "_keep_alive", "_reusable"),
-    )
+    pool: TargetPool | None = None
+    link: TargetConnection | None = None
+    is_over = False
+    is_tunnel = False
+    request_done = False
+    had_claim = False
+    sent_at = answered_at = answering_at = ended_at = 0.0  # 0: it has not come to that
+    elb_status = 0
+    target_status = 0
+    error_reason = "-"
+    sent = 0
+    _request_body: Framing | None = None
+    _response_body: Framing | None = None
+    _chunks = False
+    _reusable = False
 
-    def __init__(self, client: ClientConnection, node: Node, request: RequestHead, now: float) -> None:
+    def __init__(self, client: ClientConnection, node: Node, request: RequestHead, trace_id: bytes, now: float) -> None:
         self.client = client
         self.plane: DataPlane = client.plane
         self.node = node
         self.request = request
-        self.pool: TargetPool | None = None
-        self.link: TargetConnection | None = None
-        self.is_over = False
-        self.is_tunnel = False
-        self.request_done = False
-        self.had_claim = False
-        self.trace_id = b""
+        self.trace_id = trace_id
         self.created_at = now
-        self.sent_at = self.answered_at = self.answering_at = self.ended_at = 0.0  # 0: it has not come to that
-        self.elb_status = 0
-        self.target_status = 0
-        self.error_reason = "-"
         self.received = request.size
-        self.sent = 0
-        self._request_body: Framing | None = None
         self._pending: list[bytes] = []
-        self._response_body: Framing | None = None
-        self._chunks = False
         self._keep_alive = request.keeps_alive
-        self._reusable = False
 
     # --- the request ----------------------------------------------------------------------------
 
@@ -323,8 +317,10 @@ class Exchange:
             if self._reusable and clean and self.request_done:
                 link.rest(self.client.active_at)
                 pool.give_back(link)
-            else:
+            elif self.request_done:
                 link.close()
+            else:
+                link.abort()  # the rest of the upload is of no use any more
         self.client.exchange_over(keep_alive=self._keep_alive, request_done=self.request_done or self.is_tunnel)
 
     def _drop_link(self) -> None:

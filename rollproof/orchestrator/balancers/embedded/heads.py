@@ -40,6 +40,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::\d
 _TARGET = re.compile(rb"/[\x21\x23-\x7e]*|\*")  # origin form or asterisk; no quote, no space, nothing outside ASCII
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_PLAIN = (b"", b"keep-alive", b"close")  # values of Connection that name no other field
 _VERSIONS = (b" HTTP/1.1", b" HTTP/1.0")
 _ANY_VERSION = re.compile(rb" HTTP/\d(?:\.\d)?$")
 
@@ -55,33 +56,28 @@ class Malformed(Exception):
 class RequestHead:
     """One request's head. llhttp calls `on_url` and `on_header`; `parse_request` fills in the rest."""
 
-    __slots__ = (
-        *("method", "target", "host", "cookie", "user_agent", "xff", "trace_id", "is_http10", "is_whole", "size"),
-        *("fields", "special", "content_length", "is_chunked", "wants_close", "wants_keep_alive"),
-        *("expects_continue", "upgrade", "wants_upgrade", "nominated"),
-    )
+    method = b""
+    target = b""
+    host: bytes | None = None
+    cookie: bytes | None = None
+    user_agent: bytes | None = None
+    xff: bytes | None = None
+    trace_id: bytes | None = None
+    content_length: int | None = None
+    is_chunked = False
+    is_http10 = False
+    wants_close = False
+    wants_keep_alive = False
+    expects_continue = False
+    upgrade: bytes | None = None
+    wants_upgrade = False
+    is_whole = False  # llhttp has read it to its end
+    size = 0
 
     def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        self.host: bytes | None = None
-        self.cookie: bytes | None = None
-        self.user_agent: bytes | None = None
-        self.xff: bytes | None = None
-        self.trace_id: bytes | None = None
         self.fields: list[bytes] = []  # "Name: value" of the fields that are only passed on
         self.special: list[tuple[bytes, bytes]] = []
-        self.content_length: int | None = None
-        self.is_chunked = False
-        self.is_http10 = False
-        self.wants_close = False
-        self.wants_keep_alive = False
-        self.expects_continue = False
-        self.upgrade: bytes | None = None
-        self.wants_upgrade = False
         self.nominated: list[bytes] = []  # further fields that Connection names: not to be passed on
-        self.size = 0
-        self.is_whole = False  # llhttp has read it to its end
 
     @property
     def keeps_alive(self) -> bool:
@@ -260,23 +256,19 @@ def _check(request: RequestHead) -> None:
 class ResponseHead:
     """One response's head, as `RequestHead`."""
 
-    __slots__ = (
-        *("status", "reason", "fields", "special", "content_length", "is_chunked", "keeps_alive"),
-        *("date", "server", "set_cookies", "upgrade"),
-    )
+    status = 0
+    reason = b""
+    content_length: int | None = None
+    is_chunked = False
+    keeps_alive = True
+    date: bytes | None = None
+    server: bytes | None = None
+    upgrade: bytes | None = None
 
     def __init__(self) -> None:
-        self.status = 0
-        self.reason = b""
         self.fields: list[bytes] = []
         self.special: list[tuple[bytes, bytes]] = []
-        self.content_length: int | None = None
-        self.is_chunked = False
-        self.keeps_alive = True
-        self.date: bytes | None = None
-        self.server: bytes | None = None
         self.set_cookies: list[bytes] = []
-        self.upgrade: bytes | None = None
 
     def on_status(self, reason: bytes) -> None:
         self.reason += reason
@@ -311,7 +303,7 @@ def parse_response(head: bytes) -> ResponseHead:
 
 
 def _digest_response(response: ResponseHead, *, is_http10: bool) -> None:
-    tokens: list[bytes] = []
+    connection = b""
     for name, raw in response.special:
         value = raw.rstrip(b" \t")
         if name == b"content-length":
@@ -323,14 +315,17 @@ def _digest_response(response: ResponseHead, *, is_http10: bool) -> None:
         elif name == b"server":
             response.server = value
         elif name == b"connection":
-            tokens += [token.strip(b" \t") for token in value.lower().split(b",")]
+            connection = connection + b"," + value.lower() if connection else value.lower()
         elif name == b"upgrade":
             response.upgrade = value
         elif name == b"transfer-encoding" and value.lower() == b"chunked" and not response.is_chunked:
             response.is_chunked = True
         elif name == b"transfer-encoding" and value.lower() != b"identity":
             raise Malformed(502, "MalformedResponse")
+    if connection in _PLAIN:
+        response.keeps_alive = connection == b"keep-alive" if is_http10 else connection != b"close"
+        return
+    tokens = [token.strip(b" \t") for token in connection.split(b",")]
     response.keeps_alive = b"keep-alive" in tokens if is_http10 else b"close" not in tokens
-    nominated = tuple(t + b":" for t in tokens if t and t not in _RESPONSE_FIELDS and t not in (b"close",))
-    if nominated:
-        response.fields = [f for f in response.fields if not f.lower().startswith(nominated)]
+    nominated = tuple(t + b":" for t in tokens if t and t not in _RESPONSE_FIELDS and t != b"close")
+    response.fields = [f for f in response.fields if not f.lower().startswith(nominated)]

@@ -6,6 +6,7 @@ actions (authentication, Lambda, cookies of weighted groups) and leaves the caus
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from rollproof.core.access_log import FIELDS, LINE, duration, quotable
@@ -44,8 +45,10 @@ def exchange_line(exchange: Exchange) -> str:
         target_status,
         exchange.received,
         exchange.sent,
-        _request_text(exchange),
-        quotable(request.user_agent.decode("latin-1")) if request.user_agent else "-",
+        _request_text(
+            request.method, request.host or b"-", request.target, request.is_http10, rules.scheme, rules.port
+        ),
+        _text(request.user_agent) if request.user_agent else "-",
         plane.table.target_group_arn or "-",
         quotable(exchange.trace_id.decode("latin-1")),
         plane.clock.iso(exchange.created_at),
@@ -62,19 +65,23 @@ def _durations(exchange: Exchange) -> tuple[str, str, str]:
     return (
         duration(sent_at - exchange.created_at if sent_at else -1.0),
         duration(answered_at - sent_at if exchange.target_status else -1.0),
-        duration(exchange.answering_at - answered_at if exchange.answering_at else -1.0),
+        duration(exchange.answering_at - answered_at if exchange.target_status else -1.0),
     )
 
 
-def _request_text(exchange: Exchange) -> str:
+@lru_cache(maxsize=256)
+def _request_text(method: bytes, host: bytes, target: bytes, is_http10: bool, scheme: str, port: int) -> str:
     """`METHOD scheme://host:port/path HTTP/1.1`, the port always there."""
-    request, rules = exchange.request, exchange.plane.rules
-    host = (request.host or b"-").decode("latin-1")
-    if ":" not in host.rpartition("]")[2]:
-        host = f"{host}:{rules.port}"
-    version = "1.0" if request.is_http10 else "1.1"
-    path = request.target.decode("latin-1")
-    return quotable(f"{request.method.decode()} {rules.scheme}://{host}{path} HTTP/{version}")
+    name = host.decode("latin-1")
+    if ":" not in name.rpartition("]")[2]:
+        name = f"{name}:{port}"
+    version = "1.0" if is_http10 else "1.1"
+    return quotable(f"{method.decode()} {scheme}://{name}{target.decode('latin-1')} HTTP/{version}")
+
+
+@lru_cache(maxsize=256)
+def _text(value: bytes) -> str:
+    return quotable(value.decode("latin-1"))
 
 
 class Refusal(NamedTuple):

@@ -30,6 +30,7 @@ EMPTY_TABLE = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
 CUT_REASON = "DeregistrationDelayElapsed"
 
 _SWEEP_S = 0.25
+_DIGITS = 24 * 512
 
 
 class DataPlane:
@@ -42,8 +43,8 @@ class DataPlane:
         self.targets: dict[str, TargetStats] = {}
         self.is_stopping = False
         self._seal = seal
-        chance = chance or random.Random()
-        self._draw, self._bits = chance.random, chance.getrandbits
+        self._chance = chance or random.Random()
+        self._digits, self._digits_at = b"", 0
         self._accepted = 0
         self._nodes: dict[str, Node] = {}
         self._keys: dict[str, bytes] = {}
@@ -103,19 +104,25 @@ class DataPlane:
                 view,
                 turn=node.turn,
                 outstanding=node.outstanding,
-                draw=self._draw(),
+                draw=self._chance.random(),
                 elapsed_s=now - node.published_at,
             )
             node.turn += 1
         return target, had_claim
 
-    def fresh_id(self, bits: int) -> str:
-        """Random hex digits, 4 bits each."""
-        return f"{self._bits(bits):0{bits // 4}x}"
+    def fresh_id(self, digits: int) -> bytes:
+        """Random hex digits, drawn many at once."""
+        digits_left = self._digits[self._digits_at : self._digits_at + digits]
+        self._digits_at += digits
+        if len(digits_left) == digits:
+            return digits_left
+        self._digits = self._chance.randbytes(_DIGITS // 2).hex().encode()
+        self._digits_at = digits
+        return self._digits[:digits]
 
     def fresh_trace_id(self, now: float) -> bytes:
         """1-<8 hex of the time>-<24 hex>. ALB-UG/load-balancer-request-tracing."""
-        return b"1-%08x-%024x" % (int(self.clock.unix(now)), self._bits(96))
+        return b"1-%08x-%b" % (int(self.clock.unix(now)), self.fresh_id(24))
 
     def key_of(self, target_id: str) -> bytes:
         return self._keys.get(target_id) or target_key(target_id)

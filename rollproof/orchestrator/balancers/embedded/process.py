@@ -104,6 +104,13 @@ async def attach_balancer(control: Path) -> EmbeddedBalancerClient:
     return EmbeddedBalancerClient(control, Path(health["access_log"]))
 
 
+def is_balancer_running(control: Path) -> bool:
+    """Whether its process exists. One that is too busy to answer does."""
+    _reap()
+    process = _running(control)
+    return process is not None and _is_alive(process)
+
+
 async def stop_balancer(control: Path, *, grace_s: float = 5.0, deadline_s: float = 5.0) -> None:
     """Stop the balancer behind `control`, whoever started it: asked first, killed `deadline_s` behind its grace.
 

@@ -1,0 +1,99 @@
+"""Tests against a real Docker Engine: deselected, and said so, where none answers. ROLLPROOF_DOCKER=required fails then."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+IMAGE = "python:3.13-slim"
+SUBNETS = tuple(f"10.213.{number}.0/24" for number in range(200, 250))
+
+_deselected = 0
+
+
+def engine_error() -> str:
+    """Why there is no Engine to test against; "" if there is one."""
+    try:
+        asked = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if asked.returncode == 0 else asked.stderr.strip() or "docker version failed"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    global _deselected  # noqa: PLW0603 - told in the summary
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    for item in ours:
+        item.add_marker(pytest.mark.e2e)
+        item.add_marker(pytest.mark.timeout(300))
+    if not ours or not (error := engine_error()):
+        return
+    if os.environ.get("ROLLPROOF_DOCKER") == "required":
+        raise pytest.UsageError(f"ROLLPROOF_DOCKER=required, but no Docker Engine answers: {error}")
+    items[:] = [item for item in items if item not in ours]
+    config.hook.pytest_deselected(items=ours)
+    _deselected = len(ours)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _deselected:
+        terminalreporter.write_line(f"{_deselected} tests of tests/e2e/docker did not run: no Docker Engine answers")
+
+
+def docker(*arguments: str, check: bool = True, timeout: float = 120) -> str:
+    """`docker ...`: its standard output. Fails the test with its error output."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout)
+    if check and done.returncode != 0:
+        pytest.fail(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of its own for one test session; `gateway` is this machine in it."""
+
+    project: str
+    name: str
+    gateway: str
+    subnet: str
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """A public image with Python, pulled if it is not there."""
+    if not docker("images", "--quiet", IMAGE):
+        docker("pull", "--quiet", IMAGE, timeout=280)
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def network(image: str) -> Iterator[Network]:
+    """With a subnet that nobody else uses."""
+    project = f"rollproof-test-{uuid.uuid4().hex[:6]}"
+    made = ""
+    for subnet in SUBNETS:
+        base = subnet.removesuffix(".0/24")
+        made = docker(
+            "network", "create", "--subnet", subnet, "--ip-range", f"{base}.0/26", "--gateway", f"{base}.1", project,
+            check=False,
+        )  # fmt: skip
+        if made:
+            break
+    else:
+        pytest.fail(f"no free subnet among {SUBNETS[0]} ... {SUBNETS[-1]}")
+    yield Network(project, project, f"{base}.1", subnet)
+    leftovers = docker("ps", "--all", "--quiet", "--filter", f"network={project}")
+    if leftovers:
+        docker("rm", "--force", *leftovers.split())
+    docker("network", "rm", project)
+    assert not leftovers, "a test left containers behind"
