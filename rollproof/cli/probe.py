@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rollproof.cli import options as o
-from rollproof.cli.running import FAIL, err, out
+from rollproof.cli.running import FAIL, Interrupted, err, out
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, Progress, SessionIds, run_probe
 from rollproof.probe.flags import headers, tool_arguments
 
@@ -61,7 +61,10 @@ def command(
         def show(now: Progress) -> None:
             status.update(f"{now.calls} calls, {now.failures} failed, {now.alive} of {now.sessions} sessions alive")
 
-        summary = run_probe(chosen, path, seed=seed, on_progress=show)
+        try:
+            summary = run_probe(chosen, path, seed=seed, on_progress=show)
+        except KeyboardInterrupt:
+            raise Interrupted(f"cut off; records so far: {path}") from None
     out.print_json(json.dumps(summary, default=str))
     err.print(f"records: {path}", soft_wrap=True)
     if not summary["session_complete"]:

@@ -31,7 +31,7 @@ from tests.core.play import Behaviour, Happened, Play, settings
 
 THOROUGH = os.environ.get("ROLLPROOF_HYPOTHESIS") == "thorough"
 PROFILE = profile(
-    max_examples=3_000 if THOROUGH else 40,
+    max_examples=1_500 if THOROUGH else 40,
     stateful_step_count=25 if THOROUGH else 14,
     deadline=None,
     derandomize=not THOROUGH,

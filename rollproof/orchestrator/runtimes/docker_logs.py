@@ -21,10 +21,11 @@ class LogCopies:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._copies: dict[str, tuple[asyncio.Event, Stream]] = {}
+        self._finished: set[str] = set()  # a late look at a removed container must not empty its file
 
     def begin(self, name: str, path: Path) -> None:
         """Copy until the container ends. Again: no effect. Raises OSError where the file cannot be written."""
-        if name in self._copies:
+        if name in self._copies or name in self._finished:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("wb", buffering=0)
@@ -39,6 +40,7 @@ class LogCopies:
 
     async def finish(self, name: str, patience_s: float) -> None:
         """Wait for the last line of a container that has ended; then forget it."""
+        self._finished.add(name)
         copy = self._copies.pop(name, None)
         if copy is None:
             return

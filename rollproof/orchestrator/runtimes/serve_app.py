@@ -1,7 +1,7 @@
 """`python -m rollproof.orchestrator.runtimes.serve_app module:factory`: any ASGI application, on $PORT.
 
-`factory` is an application, or a callable without arguments that returns one. The working directory comes first
-on the import path, as for `uvicorn module:app`.
+`factory` is an application, a FastMCP server, or a callable that needs no arguments and returns one of them. The
+working directory comes first on the import path, as for `uvicorn module:app`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ def load(name: str) -> Any:
     except (ImportError, AttributeError) as error:
         print(f"--app {name}: {error}", file=sys.stderr)  # noqa: T201 - the task's own log
         raise SystemExit(USAGE) from error
-    if hasattr(found, "http_app"):  # a FastMCP server: its application at /mcp
-        return found.http_app()
-    if _takes_no_arguments(found):
-        made = found()
-        return made.http_app() if hasattr(made, "http_app") else made
-    return found
+    if not hasattr(found, "http_app") and _needs_no_arguments(found):
+        found = found()
+    app = found.http_app() if hasattr(found, "http_app") else found  # of a FastMCP server: its endpoint is /mcp
+    if not callable(app):
+        print(f"--app {name}: {type(app).__name__} is no ASGI application", file=sys.stderr)  # noqa: T201
+        raise SystemExit(USAGE)
+    return app
 
 
-def _takes_no_arguments(found: Any) -> bool:
+def _needs_no_arguments(found: Any) -> bool:
     """A factory, as opposed to an application, which takes scope, receive and send."""
     try:
-        return not inspect.signature(found).parameters
+        parameters = inspect.signature(found).parameters.values()
     except (TypeError, ValueError):
         return False
+    return all(x.default is not x.empty or x.kind is x.VAR_KEYWORD for x in parameters)
 
 
 def main() -> None:

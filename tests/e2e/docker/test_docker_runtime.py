@@ -165,8 +165,8 @@ async def test_a_task_is_a_container_of_the_project_without_any_privilege(
     assert found["NetworkSettings"]["Networks"][stage.network.name]["IPAddress"] == started.address.split(":")[0]
     assert labels["com.docker.compose.project"] == stage.project.name
     assert labels["com.docker.compose.service"] == "server"
-    status = docker("exec", name, "sh", "-c", "id -u; grep -E '^(CapEff|NoNewPrivs)' /proc/1/status; touch /x; touch /tmp/x"
-                    "; echo $?", check=False)  # fmt: skip
+    looks = "id -u; grep -E '^(CapEff|NoNewPrivs)' /proc/1/status; touch /x; touch /tmp/x; echo $?"
+    status = docker("exec", name, "sh", "-c", looks, check=False)
     assert status.split() == ["10001", "CapEff:", "0000000000000000", "NoNewPrivs:", "1", "0"]
 
 
@@ -250,10 +250,8 @@ async def test_a_task_reads_its_own_metadata_and_nobody_elses(
         line for line in json.loads(docker("inspect", stage.project.container_name(other)))[0]["Config"]["Env"]
         if line.startswith("ECS_CONTAINER_METADATA_URI_V4=")
     ).partition("=")[2]  # fmt: skip
-    spec = stage.runs(
-        pries, "python3", "-S", "-c", ASKS.replace("os.environ", repr({"ECS_CONTAINER_METADATA_URI_V4": uri})), "/task"
-    )
-    await stage.runtime.start(spec)
+    foreign = ASKS.replace("os.environ", repr({"ECS_CONTAINER_METADATA_URI_V4": uri}))
+    await stage.runtime.start(stage.runs(pries, "python3", "-S", "-c", foreign, "/task"))
     refused = await log.wait_for(ContainerExited, pries)
     for task in (asks, pries):
         await stage.runtime.remove(task)
