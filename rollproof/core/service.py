@@ -95,9 +95,12 @@ def is_present(world: World, task: Task, now: float) -> bool:
 
 def room(world: World) -> int:
     """How many more tasks `maximumPercent` allows now. Draining and stopping ones count. O3, O4, O8."""
+    return ceiling(world) - sum(task.known is not TaskStatus.STOPPED for task in world.tasks.values())
+
+
+def ceiling(world: World) -> int:
     service = world.settings.service
-    total = sum(task.known is not TaskStatus.STOPPED for task in world.tasks.values())
-    return d.maximum_total(service.desired_count, service.maximum_percent) - total
+    return d.maximum_total(service.desired_count, service.maximum_percent)
 
 
 def floor(world: World) -> int:
@@ -310,12 +313,11 @@ def start(world: World, now: float) -> list[c.Command]:
 def _starts(world: World, now: float) -> list[tuple[d.Deployment, str]]:
     """(deployment, unhealthy task to be replaced or ""), most urgent first, as if there were room for all.
 
-    What the running revision lost by a crash or StopTask comes first (WN-2025-11). Its unhealthy tasks, still
-    there to be replaced, come after the PRIMARY's tasks: else a revision that never gets healthy would take
-    the room of the very deployment that mends it [inferred].
+    What the running revision lost comes first, whatever becomes of the new one (WN-2025-11). But a revision that
+    never gets healthy, or crashes again and again, must not keep out the very deployment that mends it: one task
+    of the PRIMARY comes before all, if none is on its way and the percents leave a place above the floor [inferred].
     """
-    lost, replaced = list[tuple[d.Deployment, str]](), list[tuple[d.Deployment, str]]()
-    primary: list[tuple[d.Deployment, str]] = []
+    primary, old = list[tuple[d.Deployment, str]](), list[tuple[d.Deployment, str]]()
     started = 0
     for deployment in reversed(world.deployments):
         is_throttled = deployment.start_failures > 0 and now < deployment.next_start_at
@@ -326,9 +328,11 @@ def _starts(world: World, now: float) -> list[tuple[d.Deployment, str]]:
         orphans = [x for x in _wanted(world, deployment) if x.unhealthy_reason and _replacement(world, x) is None]
         for place in range(lacking):
             task_id = orphans[place].id if place < len(orphans) else ""
-            (primary if is_primary else replaced if task_id else lost).append((deployment, task_id))
+            (primary if is_primary else old).append((deployment, task_id))
         started += max(0, lacking)
-    return lost + primary + replaced
+    is_waiting = all(is_healthy(world, x, now, baked=False) for x in _wanted(world, world.primary))
+    first = 1 if is_waiting and ceiling(world) > floor(world) else 0
+    return primary[:first] + old + primary[first:]
 
 
 def say_throttled(world: World, now: float) -> list[c.Command]:
@@ -442,20 +446,29 @@ def _stops(world: World, picks: list[tuple[Task, str]]) -> list[c.Command]:
 def say_stuck(world: World, now: float) -> list[c.Command]:
     """What can neither start nor stop says why: protected tasks (rollouts and scale-in), or percents without room."""
     primary, name = world.primary, world.settings.service.name
-    if primary.rollout_state is d.RolloutState.FAILED or not _is_at_rest(world, now):
-        return []
-    is_over = _viable(world, primary, now) > primary.desired_count
-    for deployment in world.deployments if is_over else world.deployments[1:]:
-        protected = sum(x.is_protected(now) for x in _wanted(world, deployment))
-        if protected:
-            return _say_again(world, messages.under_protection(name, deployment.id, protected), now)
+    if primary.rollout_state is not d.RolloutState.FAILED and _is_at_rest(world, now):
+        is_over = _viable(world, primary, now) > primary.desired_count
+        for deployment in world.deployments if is_over else world.deployments[1:]:
+            protected = sum(x.is_protected(now) for x in _wanted(world, deployment))
+            if protected:
+                return _say_again(world, messages.under_protection(name, deployment.id, protected), now)
     return _say_again(world, messages.stuck(name), now) if is_stuck(world, now) else []
 
 
 def is_stuck(world: World, now: float) -> bool:
-    """The PRIMARY lacks tasks, there is no room, and nothing is on its way up or down that could make some."""
-    is_rolling = world.primary.rollout_state is d.RolloutState.IN_PROGRESS
-    return is_rolling and needed(world, world.primary, now) > 0 and room(world) <= 0 and _is_at_rest(world, now)
+    """The PRIMARY lacks tasks, there is no room, and nothing is on its way up or down that could make some.
+
+    Nor is there room while old tasks crash and come back, where the percents leave no place above the floor:
+    3 tasks at 75/125 are at least 3 and at most 3, and what is lost is the old revision's to replace.
+    """
+    is_rolling = world.primary.rollout_state is d.RolloutState.IN_PROGRESS and has_begun(world, now)
+    if not is_rolling or needed(world, world.primary, now) <= 0:
+        return False
+    if room(world) <= 0 and _is_at_rest(world, now):
+        return True
+    old = [x for x in world.deployments[1:] if x.rollout_state is not d.RolloutState.FAILED and not x.start_failures]
+    held = sum(x.desired_count for x in old) + len(_wanted(world, world.primary))
+    return ceiling(world) <= floor(world) and held >= ceiling(world)
 
 
 def _is_at_rest(world: World, now: float) -> bool:

@@ -154,8 +154,8 @@ MUTANTS = {
     ),
     "broken_revision_takes_the_room": Mutant(
         service._starts,
-        "lost + primary + replaced",
-        "lost + replaced + primary",
+        "first = 1 if",
+        "first = 0 if",
         lambda: updates.test_update_while_the_running_revision_is_broken_gets_its_room(2, 100, 150),
     ),
     "updates_starve_the_scheduler": Mutant(

@@ -7,6 +7,7 @@ import pytest
 from rollproof.core import commands as c
 from rollproof.core import events as e
 from rollproof.core.deployment import RolloutState
+from rollproof.core.service import is_stuck
 from tests.core.play import Behaviour, Play, revision
 from tests.core.test_service_breaker import NEVER_LISTENS, NO_IMAGE, ROLLBACK
 from tests.core.test_service_rolling import batches, steady
@@ -140,6 +141,26 @@ def test_update_while_the_running_revision_crashes_again_and_again_gets_its_room
         play.tell(e.ContainerExited(play.task(name).id, 1))
     play.run(300).mark().deploy(2).run_until(lambda world: world.is_steady, at_most_s=300)
     assert definitions(play) == ["2", "2"]
+
+
+def test_update_without_a_place_above_the_floor_is_named_stuck_though_old_tasks_crash_and_come_back() -> None:
+    play = steady(desired=3, minimum=75, maximum=125, delay_s=5.0)
+    play.behaviours["mcp-server:1"] = Behaviour(crashes_after_s=25.0)
+    for name in ("t1", "t2", "t3"):
+        play.tell(e.ContainerExited(play.task(name).id, 1), after_s=7.0 * int(name[1]))
+    play.run(100).mark().deploy(2).run(600)
+    assert {x.definition for x in play.world.tasks.values()} == {"mcp-server:1"}
+    assert sum("was unable to stop or start tasks" in x for x in play.events()) == 1
+    assert is_stuck(play.world, play.now)
+
+
+def test_update_with_one_place_above_the_floor_goes_on_though_old_tasks_crash_at_all_times() -> None:
+    play = steady(desired=10, minimum=100, maximum=110, delay_s=300.0)
+    play.behaviours["mcp-server:1"] = Behaviour(crashes_after_s=40.0)
+    for number in range(1, 11):
+        play.tell(e.ContainerExited(play.task(f"t{number}").id, 1), after_s=6.0 * number)
+    play.run(100).mark().deploy(2).run_until(lambda world: world.is_steady, at_most_s=1_500)
+    assert definitions(play) == ["2"] * 10
 
 
 def test_update_of_the_percents_frees_a_stuck_deployment() -> None:

@@ -1,0 +1,49 @@
+"""Whole runs are dear: the ones that several tests look at are made once, two at a time, in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.place import FAST, FEW, TINY, Done, Place, a_place
+
+RUNS = {
+    "sample": (*FAST, "--sessions", "20", "--delay", "0.5"),
+    "memory": (*FAST, *FEW, "--strategy", "memory"),
+    "redis-state": (*FAST, *FEW, "--strategy", "redis-state"),
+    "bad-image": (*FAST, *FEW, "--disruption", "bad-image"),
+    "crashing-image": (*FAST, *FEW, "--disruption", "crashing-image"),
+    "crash": (*FAST, *FEW, "--disruption", "crash"),
+    "stop-task": (*FAST, *FEW, "--disruption", "stop-task", "--command", TINY),
+    "stubborn": (*FAST, *FEW, "--command", TINY, "--env", "IGNORE_SIGTERM=1", "--set", "stop_timeout_s=2"),
+}
+"""Rehearsals by name."""
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with a_place() as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def rehearsed() -> Iterator[Callable[[str], Done]]:
+    """The named rehearsal's outcome. They go on in the background from the first question on."""
+    made: dict[str, Place] = {name: Place() for name in RUNS}
+    with ThreadPoolExecutor(2) as pool:
+        futures: dict[str, Future[Done]] = {
+            name: pool.submit(made[name].run, "rehearse", *arguments) for name, arguments in RUNS.items()
+        }
+
+        def outcome(name: str) -> Done:
+            done = futures[name].result()
+            made[name].assert_nothing_left()
+            return done
+
+        yield outcome
+        for future in futures.values():
+            future.cancel()
+    for place in made.values():
+        place.clear()

@@ -1,0 +1,133 @@
+"""Whole rehearsals of the command line: who survives which disruption, and what the report says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.place import Done
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+Rehearsed = Callable[[str], Done]
+
+
+class TestSampleAsDeployed:
+    def test_every_session_survives_the_replacement_of_every_task(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("sample")
+        summary = done.summary
+        assert done.exit_code == 0, done.out
+        assert done.out.startswith("PASS")
+        assert summary["session_counts"] == {"survived": 20, "degraded": 0, "lost": 0}
+        assert summary["error_rows"] == 0
+        first = {x["task_id"] for x in done.records("task", known="PROVISIONING")[:2]}
+        assert set(summary["replaced_tasks"]) == first
+
+    def test_no_call_was_failed_or_dropped_by_the_balancer(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("sample")
+        assert {x["elb_status_code"] for x in done.records("request")} <= {"200", "202", "405"}
+        assert all(x["ok"] for x in done.records("call"))
+
+    def test_the_report_names_the_redis_and_the_what_if(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("sample")
+        assert done.records("setting", name="redis")[0]["value"].startswith(("redis-server ", "Valkey "))
+        assert "target_group.deregistration_delay_s" in done.out
+
+    def test_piped_output_has_no_escape_codes(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("sample")
+        assert "\x1b" not in done.out + done.err
+
+
+@pytest.mark.parametrize("strategy", ["memory", "redis-state"])
+class TestSessionsInTheTransport:
+    def test_every_session_of_a_replaced_task_is_lost(self, rehearsed: Rehearsed, strategy: str) -> None:
+        done = rehearsed(strategy)
+        assert done.exit_code == 1, done.out
+        assert done.out.startswith("FAIL")
+        assert done.summary["session_counts"] == {"survived": 0, "degraded": 0, "lost": 8}
+        for session in done.summary["sessions"]:
+            assert session["first_failure"]["signature"] == "404/-32600 Session not found"
+            assert session["session_not_found_count"] > 0
+
+    def test_the_first_split_pair_is_named(self, rehearsed: Rehearsed, strategy: str) -> None:
+        done = rehearsed(strategy)
+        text = done.finding("atomic-failure")
+        session = text.partition(",")[0]
+        assert session in {x["session"] for x in done.records("call")}
+        assert "get_session_state" in text
+        assert text.split(". ")[0].split(":")[0] in done.out.replace("\n    ", " ")
+
+    def test_the_dashboard_stays_green(self, rehearsed: Rehearsed, strategy: str) -> None:
+        done = rehearsed(strategy)
+        assert "0 ALB or target 5xx" in done.finding("green-dashboard")
+        assert not [x for x in done.records("request") if x["elb_status_code"] >= "500"]
+
+
+@pytest.mark.parametrize(
+    ("disruption", "why"), [("bad-image", "Task failed ELB health checks"), ("crashing-image", "Essential container")]
+)
+class TestCircuitBreaker:
+    def test_rolls_back_under_the_old_deployments_id(self, rehearsed: Rehearsed, disruption: str, why: str) -> None:
+        done = rehearsed(disruption)
+        deployments = done.records("deployment")
+        old, new = deployments[0]["id"], deployments[-1]["id"]
+        states = [(x["id"] == old, x["status"], x["rollout_state"]) for x in deployments]
+        assert (True, "PRIMARY", "COMPLETED") in states
+        assert any(x["id"] != old and x["rollout_state"] == "FAILED" for x in deployments), states
+        primary = [x for x in deployments if x["status"] == "PRIMARY"][-1]
+        assert (primary["id"], primary["rollout_state"]) == (old, "COMPLETED")
+        assert new  # the last word is about one of the two
+
+    def test_no_session_is_lost_by_it(self, rehearsed: Rehearsed, disruption: str, why: str) -> None:
+        done = rehearsed(disruption)
+        assert done.exit_code == 0, done.out
+        assert done.summary["session_counts"] == {"survived": 8, "degraded": 0, "lost": 0}
+
+    def test_the_failed_tasks_say_why(self, rehearsed: Rehearsed, disruption: str, why: str) -> None:
+        reasons = {x.get("stopped_reason", "") for x in rehearsed(disruption).records("task")}
+        assert any(why in reason for reason in reasons), reasons
+
+
+class TestFaults:
+    def test_a_killed_task_costs_some_calls_and_no_session(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("crash")
+        assert done.exit_code == 0, done.out
+        counts = done.summary["session_counts"]
+        assert counts["lost"] == 0
+        assert counts["survived"] + counts["degraded"] == 8
+        (fault,) = done.records("fault", name="crash")
+        statuses = {x.get("http_status") for x in done.records("call", ok=False)}
+        assert statuses <= {502, 503, 504}, statuses
+        killed = [x for x in done.records("task", task_id=fault["target"]) if x.get("exit_code") is not None]
+        assert killed[0]["exit_code"] == 137
+
+    def test_a_killed_task_is_replaced(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("crash")
+        assert len({x["task_id"] for x in done.records("task", known="RUNNING")}) == 3
+        assert any("has started 1 tasks" in x["message"] for x in done.records("service_event"))
+
+    def test_a_stopped_task_drains_before_it_is_signalled(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("stop-task")
+        assert done.exit_code == 0, done.out
+        assert done.summary["error_rows"] == 0
+        (fault,) = done.records("fault", name="stop-task")
+        known = [x["known"] for x in done.records("task", task_id=fault["target"]) if "signal" not in x]
+        assert known[known.index("DEACTIVATING") :][:2] == ["DEACTIVATING", "STOPPING"]
+
+
+class TestStubbornServer:
+    def test_is_killed_at_its_stop_timeout(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("stubborn")
+        assert done.exit_code == 0, done.out
+        signals: dict[str, dict[str, float]] = {}
+        for record in done.records("task"):
+            if "signal" in record:
+                signals.setdefault(record["task_id"], {})[record["signal"]] = record["t"]
+        assert len(signals) == 2
+        for sent in signals.values():
+            assert sent["SIGKILL"] - sent["SIGTERM"] == pytest.approx(2.0, abs=0.8)
+
+    def test_its_exit_code_is_137(self, rehearsed: Rehearsed) -> None:
+        stopped = rehearsed("stubborn").records("task", known="STOPPED")
+        assert {x["exit_code"] for x in stopped} == {137}
+        assert {x["stop_code"] for x in stopped} == {"ServiceSchedulerInitiated"}
