@@ -64,13 +64,7 @@ def _early_sigterm(life: TaskLife, delay: float | None, visible: float) -> Breac
 
 def _no_request_after_draining(history: History, rollout: Rollout) -> Check:
     """ALB-UG: no new request once deregistered; the nodes' lag is the only grace (LBC#2366)."""
-    closed = {
-        life.task_id: left
-        for life in rollout.lives
-        if life.draining_at is not None
-        and (life.obeyed_at is not None or rollout.sticky_overrides_drain)
-        and (left := rollout.left_at(life)) is not None
-    }
+    closed = {life.task_id: at for life in rollout.lives if (at := _closed_at(rollout, life)) is not None}
     breaches: list[Breach] = []
     for request in history.requests:
         life = target_of(request, rollout.lives)
@@ -86,6 +80,13 @@ def _no_request_after_draining(history: History, rollout: Rollout) -> Check:
         breaches,
         seen,
     )
+
+
+def _closed_at(rollout: Rollout, life: TaskLife) -> float | None:
+    """When the last node had learned of the draining. A crashed task's target is chosen until then, too."""
+    if not rollout.sticky_overrides_drain:
+        return life.obeyed_at
+    return life.unused_at if life.unused_at is not None else life.draining_until
 
 
 def _sigkill_after_stop_timeout(history: History, rollout: Rollout) -> Check:
