@@ -1,15 +1,15 @@
 """Where the parts of the Compose project are, as docker-compose.yml tells the orchestrator's container.
 
-    DOCKER_HOST            the socket proxy                        unix:///gate/docker.sock
-    ROLLPROOF_PROJECT      the Compose project's name
-    ROLLPROOF_NETWORK      its network, by the Engine's name
-    ROLLPROOF_IMAGE        what tasks are made of                  rollproof-server
-    ROLLPROOF_TASK_USER    uid:gid of the tasks                    10001:10001
-    ROLLPROOF_ALB          the load balancer, as clients reach it  lb:8080
-    ROLLPROOF_BALANCER     nginx or embedded                       nginx
-    ROLLPROOF_LB_DIR       control.sock and access.log of it       /lb
-    ROLLPROOF_ENDPOINT     this container, as tasks reach it       orchestrator
-    REDIS_URL              what tasks get as theirs
+DOCKER_HOST            the socket proxy                        unix:///gate/docker.sock
+ROLLPROOF_PROJECT      the Compose project's name
+ROLLPROOF_NETWORK      its network, by the Engine's name
+ROLLPROOF_IMAGE        what tasks are made of                  rollproof-server
+ROLLPROOF_TASK_USER    uid:gid of the tasks                    10001:10001
+ROLLPROOF_ALB          the load balancer, as clients reach it  lb:8080
+ROLLPROOF_BALANCER     nginx or embedded                       nginx
+ROLLPROOF_LB_DIR       control.sock and access.log of it       /lb
+ROLLPROOF_ENDPOINT     this container, as tasks reach it       orchestrator
+REDIS_URL              what tasks get as theirs
 """
 
 from __future__ import annotations

@@ -3,19 +3,21 @@
 Compose starts and ends the parts; the orchestrator ends what it started itself: the tasks. What it needs to go on
 after a kill stands in `state_dir`, a volume:
 
-    plan.json, template.json    what the stage was set with       store.json   the world
-    runtime/                    the docker runtime's memory       control.sock
+    plan.json, programme.json   what the stage was set with    store.json     the world
+    runtime/                    the docker runtime's memory    control.sock
 
-A stage that was killed is taken over as it is, unless another programme is asked for: then its tasks are ended
-and the service begins anew.
+A stage whose orchestrator was killed is taken over as it is. If Compose now starts the orchestrator with other
+settings, the tasks are ended and the service begins anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import logging
+import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +31,7 @@ from rollproof.core.world import create_world
 from rollproof.history import read_history
 from rollproof.orchestrator.balancers.embedded import EmbeddedBalancerClient
 from rollproof.orchestrator.clock import StageClock
+from rollproof.orchestrator.docker_programme import Programme
 from rollproof.orchestrator.docker_runs import LogFromHere, RunHistory, begin_of, make_run
 from rollproof.orchestrator.docker_site import DockerSite
 from rollproof.orchestrator.health_checker import HealthChecker
@@ -38,35 +41,37 @@ from rollproof.orchestrator.recording import WorldRecorder
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
 from rollproof.orchestrator.runtimes.docker import DockerImage, DockerRuntime
 from rollproof.orchestrator.runtimes.docker_engine import Engine
-from rollproof.orchestrator.stage_files import StagePlan, read_plan, runtime_dir, store_file, write_plan
+from rollproof.orchestrator.stage_files import (
+    StagePlan,
+    control_socket,
+    read_plan,
+    runtime_dir,
+    store_file,
+    write_plan,
+)
 from rollproof.orchestrator.stage_state import StageState
 from rollproof.orchestrator.store import JsonFileStore
 
 _PARTS_PATIENCE_S = 60.0
 _SIGTERM_PATIENCE_S = 3.0
 _LOOK_S = 0.1
+_PROGRAMME_FILE = "programme.json"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Programme:
-    """What a stage is set with. `template` are the settings before what-ifs; `plan` has them after."""
+class _Saved:
+    """programme.json. `base` is what Compose started the orchestrator with, `current` what a client asked for since."""
 
-    plan: StagePlan
-    template: Settings
-    strategy: str = ""
-
-    def is_same_play(self, other: Programme) -> bool:
-        """Whether a service that was set with one of them is what the other asks for."""
-        mine, theirs = (replace(x, run_dir=Path(), state_dir=Path(), images={}) for x in (self.plan, other.plan))
-        return mine == theirs and (self.template, self.strategy) == (other.template, other.strategy)
+    base: Programme
+    current: Programme
 
 
-PROGRAMME: TypeAdapter[Programme] = TypeAdapter(Programme)
+_SAVED: TypeAdapter[_Saved] = TypeAdapter(_Saved)
 
 
-class HealthyBalancer(Balancer, Protocol):
-    """A data plane in another container, which may be up or not."""
-
+class _DataPlane(Balancer, Protocol):
     async def health(self) -> object:
         """Raises Temporary while it does not answer."""
 
@@ -78,8 +83,8 @@ class DockerStage:
         self.programme, self.redis, self.adopted = programme, parts.redis, state.is_adopted
         self._site, self._runtime, self._balancer = site, parts.runtime, parts.balancer
         plan = programme.plan
-        self.run_dir = self._own_run = plan.run_dir
-        self.history = RunHistory(plan.run_dir, state.clock)
+        self._own_run, self.run_dir = plan.run_dir, _run_that_is_on(plan)
+        self.history = RunHistory(self.run_dir, state.clock)
         self.orchestrator = Orchestrator(
             state,
             runtime=parts.runtime,
@@ -89,7 +94,7 @@ class DockerStage:
             recorder=self.history,
             logs=plan.run_dir / "logs",
             secrets={} if parts.redis is None else {"REDIS_URL": parts.redis.url},
-            requests_recorded=_requests_recorded(plan.run_dir) if self.adopted else 0,
+            requests_recorded=_requests_recorded(self.run_dir) if self.adopted else 0,
         )
         self.running = asyncio.create_task(self.orchestrator.run(), name="orchestrator")
 
@@ -130,22 +135,31 @@ class DockerStage:
             self._go_on_in(self._own_run)
 
     def _go_on_in(self, run_dir: Path) -> None:
+        """A successor goes on in the run that is on, too: it reads of it in the plan."""
         self.history.go_on_in(run_dir)
         self.run_dir = run_dir
+        write_plan(self.plan)
 
     async def close(self) -> None:
-        """End the service: its tasks, and all that was kept of it. Compose ends the rest."""
-        await self.abandon_loop()
+        """End the service: its tasks, and what was kept of it. Compose ends the rest."""
+        await self._stop_deciding()
         try:
             self.history.record("orchestrator", event="stopped")
             await end_tasks(self._runtime)
-            _forget(self.plan.state_dir)
+            shutil.rmtree(self.plan.state_dir, ignore_errors=True)
         finally:
-            await self._runtime.close()
-            self.history.close()
+            await self._let_go()
 
-    async def abandon_loop(self) -> None:
-        """Stop deciding."""
+    async def abandon(self) -> None:
+        """Leave everything as a kill would: the next orchestrator takes over."""
+        await self._stop_deciding()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        await self._runtime.close()
+        self.history.close()
+
+    async def _stop_deciding(self) -> None:
         self.running.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await self.running
@@ -158,66 +172,162 @@ class _Parts:
     redis: RedisServer | None
 
 
-@asynccontextmanager
-async def open_stage(programme: Programme, site: DockerSite) -> AsyncIterator[DockerStage]:
-    """The stage of `programme`: the one that a killed orchestrator left, if it had the same, else a new one.
+async def take_over_or_begin(base: Programme, site: DockerSite) -> DockerStage:
+    """The stage that a killed orchestrator left, if Compose asks for the same again; else a new one.
 
-    Raises Permanent or Temporary where a part of the project cannot be used. Closed at the end; after an error,
-    too, since whoever starts the orchestrator again gets a stage that is whole.
+    Raises Permanent or Temporary where a part of the project cannot be used.
     """
-    stage = await start_stage(programme, site)
+    kept = _kept(base)
+    if kept is None:
+        return await begin(base, base, site)
+    state, current = kept
+    runtime = await _open_runtime(current, site)
     try:
-        yield stage
-    finally:
-        await stage.close()
-
-
-async def start_stage(programme: Programme, site: DockerSite) -> DockerStage:
-    """As `open_stage`, without its end."""
-    kept = _kept(programme)
-    runtime = await _runtime(programme.plan, site)
-    try:
-        if kept is None:
-            await end_tasks(runtime)
-            _forget(programme.plan.state_dir)
-            await runtime.close()
-            runtime = await _runtime(programme.plan, site)
-            return await _begin(programme, site, runtime)
-        state, saved = kept
-        parts = await _parts(saved, site, runtime, begin_of(saved.plan.run_dir))
-        return DockerStage(saved, site, state, parts)
+        parts = await _parts(current, site, runtime, begin_of(_run_that_is_on(current.plan)))
+        return DockerStage(current, site, state, parts)
     except BaseException:
         await runtime.close()
         raise
 
 
-def _kept(programme: Programme) -> tuple[StageState, Programme] | None:
-    """What a killed orchestrator left, if this programme can go on with it."""
-    state_dir = programme.plan.state_dir
+def _kept(base: Programme) -> tuple[StageState, Programme] | None:
+    state_dir = base.plan.state_dir
     try:
-        plan, world = read_plan(state_dir), JsonFileStore(store_file(state_dir)).load()
-        if plan is None or world is None:
+        world = JsonFileStore(store_file(state_dir)).load()
+        saved = _SAVED.validate_json((state_dir / _PROGRAMME_FILE).read_bytes())
+        if world is None or not saved.base.is_same_play(base):
             return None
-        saved = PROGRAMME.validate_json((state_dir / "programme.json").read_bytes())
-        saved = replace(saved, plan=plan)
-        return (StageState.adopt(world), saved) if saved.is_same_play(programme) else None
-    except (OSError, ValueError, RollproofError):
-        return None  # another version's: nothing to go on with
+        return StageState.adopt(world), saved.current
+    except (OSError, ValueError, RollproofError) as error:
+        log.info("no stage to take over in %s: %s", state_dir, error)
+        return None
 
 
-async def _begin(programme: Programme, site: DockerSite, runtime: DockerRuntime) -> DockerStage:
-    plan = programme.plan
-    plan.state_dir.mkdir(parents=True, exist_ok=True)
-    begin = site.access_log.stat().st_size if site.access_log.exists() else 0
-    run_dir = make_run(plan.run_dir, "up", offset=begin)
-    plan = replace(plan, run_dir=run_dir, host=site.alb[0], port=site.alb[1])
-    programme = replace(programme, plan=plan)
-    parts = await _parts(programme, site, runtime, begin)
+async def begin(programme: Programme, base: Programme, site: DockerSite) -> DockerStage:
+    """A new stage of `programme`; what an earlier one left is ended. Raises as `take_over_or_begin`."""
+    plan, runs_dir = programme.plan, base.plan.run_dir
+    old = await _open_runtime(programme, site)
+    await end_tasks(old)
+    await old.close()
+    _empty(plan.state_dir)
+    log_begin = site.access_log.stat().st_size if site.access_log.exists() else 0
+    runtime = await _open_runtime(programme, site)
+    try:
+        settings = await _with_stop_signal(plan.settings, site, runtime)
+        run_dir = make_run(runs_dir, "up", offset=log_begin)
+        plan = replace(plan, settings=settings, run_dir=run_dir, host=site.alb[0], port=site.alb[1])
+        programme = replace(programme, plan=plan)
+        parts = await _parts(programme, site, runtime, log_begin)
+        write_plan(plan)
+        (plan.state_dir / _PROGRAMME_FILE).write_bytes(_SAVED.dump_json(_Saved(base, programme)))
+        return DockerStage(programme, site, _new_state(plan), parts)
+    except BaseException:
+        await runtime.close()
+        raise
+
+
+def _empty(state_dir: Path) -> None:
+    """Without the control socket: clients wait on it while the stage is set anew."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in state_dir.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != control_socket(state_dir):
+            path.unlink(missing_ok=True)
+
+
+def _new_state(plan: StagePlan) -> StageState:
     clock = StageClock()
     settings, timing = scale_settings(plan.settings, plan.speed), scale_timing(plan.timing, plan.speed)
-    # A balancer refuses tables older than its own, and it may have those of an earlier stage.
+    # A balancer refuses tables older than its own, and it may still have those of an earlier stage.
     generation = int(time.time() * 1_000_000)
-    state = StageState(create_world(settings, timing, plan.seed, clock.now()), clock, generation)
-    write_plan(plan)
-    (plan.state_dir / "programme.json").write_bytes(PROGRAMME.dump_json(programme))
-    return DockerStage(programme, site, state, parts)
+    return StageState(create_world(settings, timing, plan.seed, clock.now()), clock, generation)
+
+
+async def _with_stop_signal(settings: Settings, site: DockerSite, runtime: DockerRuntime) -> Settings:
+    """The image's STOPSIGNAL, which ECS honours (WN-2025-12)."""
+    definition = settings.task_definition
+    stop_signal = await runtime.stop_signal_of(site.image)
+    if not stop_signal or stop_signal == definition.stop_signal:
+        return settings
+    return replace(settings, task_definition=replace(definition, stop_signal=stop_signal))
+
+
+async def _open_runtime(programme: Programme, site: DockerSite) -> DockerRuntime:
+    plan = programme.plan
+    runtime = DockerRuntime(
+        runtime_dir(plan.state_dir),
+        site.project,
+        {name: DockerImage(site.image) for name in plan.images},
+        engine=Engine(site.engine),
+        endpoint=site.endpoint,
+        speed=plan.speed,
+    )
+    await runtime.open()
+    return runtime
+
+
+async def _parts(programme: Programme, site: DockerSite, runtime: DockerRuntime, log_begin: int) -> _Parts:
+    """Waits for what Compose is still starting."""
+    balancer = _balancer(site)
+    try:
+        async with asyncio.timeout(_PARTS_PATIENCE_S):
+            while not await _answers(balancer):
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError:
+        raise Temporary(
+            f"the load balancer behind {site.control} did not answer for {_PARTS_PATIENCE_S:g} s",
+            hint="docker compose ps lb; docker compose logs lb",
+        ) from None
+    plan = programme.plan
+    redis = await provide_redis(plan.state_dir / "redis", url=site.redis_url) if plan.needs_redis else None
+    return _Parts(runtime, LogFromHere(balancer, log_begin), redis)
+
+
+def _balancer(site: DockerSite) -> _DataPlane:
+    """Raises UsageError for one that there is not."""
+    if site.balancer == "embedded":
+        return EmbeddedBalancerClient(site.control, site.access_log)
+    if site.balancer != "nginx":
+        raise UsageError(f"ROLLPROOF_BALANCER={site.balancer}", hint="nginx or embedded")
+    try:
+        nginx = importlib.import_module("rollproof.orchestrator.balancers.nginx")
+    except ImportError as error:
+        raise UsageError(
+            "this rollproof has no nginx balancer",
+            hint="docker compose -f docker-compose.yml -f compose/embedded-balancer.yml up -d",
+        ) from error
+    plane: _DataPlane = nginx.NginxBalancerClient(site.control, site.access_log)
+    return plane
+
+
+async def _answers(balancer: _DataPlane) -> bool:
+    try:
+        await balancer.health()
+    except Temporary:
+        return False
+    return True
+
+
+def _run_that_is_on(plan: StagePlan) -> Path:
+    saved = read_plan(plan.state_dir)
+    return plan.run_dir if saved is None else saved.run_dir
+
+
+def _requests_recorded(run_dir: Path) -> int:
+    path = run_dir / "history.jsonl"
+    try:
+        return sum(record["kind"] == "request" for record in read_history(path))
+    except (OSError, ValueError) as error:
+        raise Permanent(f"cannot go on with this history: {error}", hint="docker compose down -v, then up") from error
+
+
+async def end_tasks(runtime: DockerRuntime) -> None:
+    """SIGTERM to all, a moment to end by themselves, then remove what is left."""
+    tasks = await runtime.describe()
+    await asyncio.gather(*(runtime.signal(x.task_id, "SIGTERM") for x in tasks if x.exit_code is None))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SIGTERM_PATIENCE_S):
+            while any(x.exit_code is None for x in await runtime.describe()):
+                await asyncio.sleep(_LOOK_S)
+    await runtime.remove_all()

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.place import FAST, FEW, TINY, Done, Place, a_place
+from tests.e2e.place import FAST, FEW, QUICK, TINY, Done, Place, a_place
 
 RUNS = {
     "sample": (*FAST, "--sessions", "20", "--delay", "0.5"),
@@ -16,8 +16,8 @@ RUNS = {
     "bad-image": (*FAST, *FEW, "--disruption", "bad-image"),
     "crashing-image": (*FAST, *FEW, "--disruption", "crashing-image"),
     "crash": (*FAST, *FEW, "--disruption", "crash"),
-    "stop-task": (*FAST, *FEW, "--disruption", "stop-task", "--command", TINY),
-    "stubborn": (*FAST, *FEW, "--command", TINY, "--env", "IGNORE_SIGTERM=1", "--set", "stop_timeout_s=2"),
+    "stop-task": (*QUICK, *FEW, "--disruption", "stop-task", "--command", TINY),
+    "stubborn": (*QUICK, *FEW, "--command", TINY, "--env", "IGNORE_SIGTERM=1", "--set", "stop_timeout_s=2"),
 }
 """Rehearsals by name."""
 

@@ -30,6 +30,7 @@ OWN_SERVER = Path(__file__).with_name("own_server")
 TINY = shlex.join([sys.executable, str(OWN_SERVER / "tiny_mcp.py")])
 
 FAST = ("--speed", "20", "--set", "deregistration_delay_s=60")
+QUICK = ("--speed", "50", "--set", "deregistration_delay_s=150")  # for a server that starts at once
 FEW = ("--sessions", "8", "--delay", "0.4", "--slow", "1")
 
 

@@ -104,6 +104,12 @@ def test_with_sticky_overrides_drain_requests_may_come_until_the_delay_ends() ->
     assert check(rollout(override).request(ANNA, T0 + 126.0), REQUEST).outcome is Outcome.FAIL
 
 
+def test_a_crashed_task_is_chosen_until_every_node_has_learned() -> None:
+    tale = rollout(exited=60.0, stopped=76.0)
+    assert check(tale.request(ANNA, T0 + 100.0, 502), REQUEST).outcome is Outcome.PASS
+    assert check(tale.request(ANNA, T0 + 110.0, 502), REQUEST).outcome is Outcome.FAIL
+
+
 def test_a_node_that_never_learned_gives_no_moment_to_check_from() -> None:
     tale = rollout().request(ANNA, T0 + 120.0)
     tale.records = [r for r in tale.records if r.get("node") != "node-1"]

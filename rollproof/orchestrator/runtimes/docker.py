@@ -133,7 +133,9 @@ class DockerRuntime:
         directory = TaskDirectory(self._tasks / spec.task_id)
         if not directory.exists():
             address = self._choose_address(spec.definition.container_port)
-            container_config(spec, self._project, DockerImage(""), address or ":0", {}, 1)  # a wrong health check: now, not later
+            container_config(
+                spec, self._project, DockerImage(""), address or ":0", {}, 1
+            )  # a wrong health check: now, not later
             self._write(directory, spec, address or "")
             if address is None:
                 self._fail(directory, "ResourceInitializationError: no address is free in the subnet of the tasks")
@@ -198,6 +200,19 @@ class DockerRuntime:
             self._endpoints.forget(task_id)
             shutil.rmtree(self._tasks / task_id, ignore_errors=True)
         self._busy.pop(task_id, None)
+
+    async def remove_all(self) -> None:
+        """Every task container of the project, whoever made it."""
+        for name in await self._engine.names(label_filters(self._project)):
+            state = await self._state(name)
+            if state is not None:
+                await self.remove(state.task_id)
+
+    async def stop_signal_of(self, image: str) -> str:
+        """The STOPSIGNAL of an image on this machine, by name; "" if it names none, or is not here."""
+        found = await self._engine.image(image)
+        named = str((found or {}).get("Config", {}).get("StopSignal") or "")
+        return signals.Signals(int(named)).name if named.isdigit() else named
 
     # -- starting -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,383 @@
+"""The agent beside nginx: `python -m rollproof.orchestrator.balancers.nginx_agent`. Standard library only.
+
+nginx proxies; what it cannot do by itself is done here. The agent starts it, serves the control interface, checks and
+renders tables, reloads it where the load balancer's attributes change, and ends connections when a
+deregistration delay is over. Data never passes through it. The same file runs on a developer's machine and in the image
+of lb/Dockerfile. Ends with 0 when asked to stop, with 2 where it cannot start (the reason is on stderr), with 1
+when nginx died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageError
+from rollproof.core.routing_table import NodeTable, RoutingTable
+from rollproof.orchestrator.balancers import nginx_table
+from rollproof.orchestrator.balancers.nginx_binary import NginxBinary, find_nginx
+from rollproof.orchestrator.balancers.nginx_config import Installation, Shape, check_shape, expand_slots, shape_of
+from rollproof.orchestrator.balancers.nginx_control import Answer, ControlServer
+from rollproof.orchestrator.balancers.nginx_master import NginxMaster
+from rollproof.orchestrator.balancers.nginx_sockets import Socket, can_shut, find_sockets, shut
+
+USAGE_EXIT = 2
+DIED_EXIT = 1
+KEY_SIZE = 32
+
+_GRACE_S = 5.0
+_WATCH_S = 0.5
+_RETIRING_S = 0.05
+_LOG_READ_MAX = 1024 * 1024
+_BACKLOG = 4096
+_EMPTY = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """The command line."""
+
+    host: str
+    port: int
+    control: str
+    access_log: Path
+    key_file: Path | None
+    state: Path
+    assets: Path
+    binary: str = ""
+    workers: int = 1
+    slots: tuple[str, ...] = ()
+    engine: str = ""
+    cut: str = "auto"
+
+
+class Agent:
+    """`start`, then serve until `stop_requested`, then `stop`."""
+
+    def __init__(self, options: AgentOptions, binary: NginxBinary, key: bytes) -> None:
+        self._options, self._key = options, key
+        self.stop_requested = asyncio.Event()
+        self.has_died = False
+        self.grace_s = _GRACE_S
+        self._table, self._shape, self._version = _EMPTY, Shape(), 0
+        self._addresses: dict[str, str] = {}  # target id -> where it is, or was, connected to
+        self._retiring: dict[str, str] = {}  # targets that left the table: their idle connections are to be closed
+        self._seen: dict[str, tuple[int, frozenset[str]]] = {}  # target id -> connections counted, those open now
+        self._lock = asyncio.Lock()
+        self._can_shut = options.cut == "auto" and can_shut()
+        self._listening = _listen(options.host, options.port)
+        self._port = self._listening.getsockname()[1]
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        self._listen = f"{host}:{self._port}"
+        installation = Installation(
+            listen=self._listen,
+            state=options.state,
+            inner=options.state / "n.sock",
+            assets=options.assets,
+            access_log=options.access_log,
+            boot=secrets.token_hex(12),
+            modules=binary.modules,
+            workers=options.workers,
+            version=binary.version,
+            engine=options.engine,
+            can_shut_sockets=self._can_shut,
+            slots=expand_slots(options.slots),
+        )
+        self._master = NginxMaster(binary, installation)
+        self._control = ControlServer(options.control, self._routes())
+        self._watcher: asyncio.Task[None] | None = None
+
+    def _routes(self) -> dict[tuple[str, str], Any]:
+        return {
+            ("PUT", "/v1/table"): self._put_table,
+            ("GET", "/v1/table"): self._get_table,
+            ("GET", "/v1/counters"): self._get_counters,
+            ("POST", "/v1/cut"): self._cut,
+            ("GET", "/v1/health"): self._health,
+            ("GET", "/v1/access-log"): self._access_log,
+            ("POST", "/v1/stop"): self._stop,
+        }
+
+    async def start(self) -> None:
+        """Raises RollproofError; nothing is left running then."""
+        await self._control.start()
+        try:
+            await self._master.start(self._listening, self._shape)
+        except BaseException:
+            await self._control.stop()
+            raise
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        await self._master.stop(self.grace_s)
+        await self._control.stop()
+
+    def request_stop(self, grace_s: float) -> None:
+        self.grace_s = grace_s
+        self.stop_requested.set()
+
+    # --- the table ----------------------------------------------------------------------------------
+
+    async def _put_table(self, body: Any) -> Answer:
+        table = nginx_table.check_table(body)
+        check_shape(shape_of(table))
+        async with self._lock:
+            now = self._table.generation
+            if table.generation < now:
+                raise Permanent(
+                    f"routing table of generation {table.generation} refused: {now} is in force",
+                    hint="publish with a higher generation",
+                )
+            if table.generation > now:
+                await self._take(table)
+            return 200, {"generation": self._table.generation}
+
+    async def _take(self, table: RoutingTable) -> None:
+        targets = {t.id: t.address for node in table.nodes for t in node.targets}
+        resolved = {address: await _resolved(address) for address in set(targets.values())}
+        shape = shape_of(table)
+        if shape != self._shape:
+            await self._master.reload(shape)
+            self._shape = shape
+        if table.stickiness != self._table.stickiness:
+            self._version += 1
+        state = nginx_table.state(table, self._key, resolved, published_at=time.time(), version=self._version)
+        await self._master.tell("PUT", "/state", {"table": state})
+        self._table = table
+        current = {target_id: resolved[address] for target_id, address in targets.items()}
+        for target_id, address in self._addresses.items():
+            if current.get(target_id) != address:
+                self._retiring[target_id] = address
+        self._addresses |= current
+        for target_id in current:
+            self._retiring.pop(target_id, None)
+
+    async def _get_table(self, _: Any) -> Answer:
+        if self._table.generation < 0:
+            return 404, {"error": "no routing table yet", "hint": "PUT /v1/table"}
+        return 200, self._table.to_json()
+
+    # --- connections ------------------------------------------------------------------------------------
+
+    async def _cut(self, body: Any) -> Answer:
+        target_id = body.get("target") if isinstance(body, dict) else None
+        if not isinstance(target_id, str):
+            raise UsageError('cut: no target given; expected {"target": "<id>"}')
+        address = self._addresses.get(target_id)
+        if address is None:
+            return 200, {"cut": 0}
+        counts = (await self._master.tell("GET", "/counts"))["counts"]
+        await self._master.tell("POST", "/cut", {"target": target_id})
+        if self._can_shut and not self._is_anothers(address, target_id):
+            shut(self._sockets(address))
+        return 200, {"cut": nginx_table.outstanding(counts, target_id)}
+
+    def _is_anothers(self, address: str, target_id: str) -> bool:
+        """Whether the address has gone over to another target of the table."""
+        ids = {t.id for node in self._table.nodes for t in node.targets}
+        return any(self._addresses[other] == address for other in ids if other != target_id)
+
+    def _sockets(self, address: str) -> list[Socket]:
+        return find_sockets(self._master.workers(), address)
+
+    async def _watch(self) -> None:
+        """What is to be noticed: nginx died, a worker died, a target that left has answered its last request."""
+        while self._master.is_running:
+            await asyncio.sleep(_RETIRING_S if self._retiring and self._can_shut else _WATCH_S)
+            with suppress(Temporary):
+                async with self._lock:
+                    if self._master.has_lost_worker():
+                        await self._master.tell("POST", "/settle")
+                    await self._close_idle()
+        self.has_died = True
+        self.stop_requested.set()
+
+    async def _close_idle(self) -> None:
+        if not self._retiring or not self._can_shut:
+            return
+        counts = (await self._master.tell("GET", "/counts"))["counts"]
+        for target_id, address in list(self._retiring.items()):
+            if nginx_table.outstanding(counts, target_id) == 0:
+                if not self._is_anothers(address, target_id):
+                    shut(self._sockets(address))
+                del self._retiring[target_id]
+
+    async def _get_counters(self, _: Any) -> Answer:
+        told = await self._master.tell("GET", "/counts")
+        connections = {target_id: self._connections(target_id) for target_id in self._addresses}
+        return 200, nginx_table.counters(told["counts"], told["active"], self._table, connections)
+
+    def _connections(self, target_id: str) -> int:
+        """Connections ever seen to a target: counted at each look, so those between two looks are missed."""
+        count, known = self._seen.get(target_id, (0, frozenset()))
+        now = frozenset(inode for _, _, inode in self._sockets(self._addresses[target_id])) if self._can_shut else known
+        self._seen[target_id] = (count + len(now - known), now)
+        return self._seen[target_id][0]
+
+    # --- the rest ---------------------------------------------------------------------------------------
+
+    async def _health(self, _: Any) -> Answer:
+        return 200, {
+            "status": "stopping" if self.stop_requested.is_set() else "ok",
+            "pid": os.getpid(),
+            "nginx_pid": self._master.pid,
+            "listen": self._listen,
+            "generation": self._table.generation,
+            "access_log": str(self._options.access_log),
+            "access_log_lines_lost": 0,
+            "cut": "sockets" if self._can_shut else "next chunk",
+        }
+
+    async def _access_log(self, query: Any) -> Answer:
+        try:
+            offset = max(0, int(query["offset"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError("access-log: no offset given; expected ?offset=<byte>") from error
+        return 200, await asyncio.to_thread(_read_lines, self._options.access_log, offset)
+
+    async def _stop(self, body: Any) -> Answer:
+        grace_s = body.get("grace_s", _GRACE_S) if isinstance(body, dict) else _GRACE_S
+        if not isinstance(grace_s, int | float) or not 0 <= grace_s <= 3600:
+            raise UsageError("stop: grace_s is no number of seconds between 0 and 3600")
+        self.request_stop(float(grace_s))
+        return 202, {"stopping": True}
+
+
+def _read_lines(path: Path, offset: int) -> dict[str, Any]:
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(min(offset, size))
+        data = file.read(_LOG_READ_MAX)
+        return {"text": data[: data.rfind(b"\n") + 1].decode("latin-1"), "size": size}
+    return {"text": "", "size": 0}
+
+
+async def _resolved(address: str) -> str:
+    """`address` with its host as an IP address. Raises Temporary where its name has none."""
+    host, _, port = address.rpartition(":")
+    with suppress(ValueError):
+        ip_address(host.strip("[]"))
+        return address
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Temporary(f"the target address {address} cannot be resolved: {error.strerror}") from error
+    ip = str(found[0][4][0])
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound, listening socket, for nginx to inherit. Raises UsageError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"port {port} on {host} is already in use", hint="stop that program, or choose another port"
+            ) from error
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return sock
+
+
+def load_key(path: Path | None) -> bytes:
+    """The cookie key of `path`: 32 bytes, made there with mode 0600 if there is none. Raises UsageError."""
+    if path is None:
+        return os.urandom(KEY_SIZE)
+    try:
+        with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
+            new.write(os.urandom(KEY_SIZE))
+        mode, key = path.stat().st_mode, path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read or write the cookie key {path}: {error.strerror}") from error
+    if mode & 0o077:
+        raise UsageError(f"others may read the cookie key {path}", hint=f"chmod 600 {path}")
+    if len(key) != KEY_SIZE:
+        raise UsageError(f"the cookie key {path} has {len(key)} bytes, not {KEY_SIZE}", hint="delete it: a new one is made")
+    return key
+
+
+def find_assets() -> Path:
+    """The directory with nginx.conf and alb.js: this checkout's, the installed package's, or the image's."""
+    package = Path(__file__).resolve().parents[2]
+    for root in (package.parent / "lb", package / "sample" / "lb"):
+        if (root / "alb.js").is_file():
+            return root
+    raise UsageError("nginx's configuration (lb/) is not part of this installation", hint="use the embedded balancer")
+
+
+async def serve(options: AgentOptions) -> int:
+    """Until told to stop, or nginx dies. Returns the exit code. Raises RollproofError."""
+    options.state.mkdir(parents=True, exist_ok=True)
+    options.access_log.parent.mkdir(parents=True, exist_ok=True)
+    agent = Agent(options, find_nginx(options.binary), load_key(options.key_file))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        loop.add_signal_handler(number, agent.request_stop, _GRACE_S)
+    await agent.start()
+    await agent.stop_requested.wait()
+    await agent.stop()
+    return DIED_EXIT if agent.has_died else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        return asyncio.run(serve(parse(arguments)))
+    except RollproofError as error:
+        sys.stderr.write(f"{error.message}\nhint: {error.hint}\n" if error.hint else f"{error.message}\n")
+        return USAGE_EXIT if isinstance(error, UsageError) else DIED_EXIT
+
+
+def parse(arguments: list[str] | None) -> AgentOptions:
+    """The command line. Raises UsageError."""
+    parser = argparse.ArgumentParser(prog="python -m rollproof.orchestrator.balancers.nginx_agent")
+    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT")
+    parser.add_argument("--control", required=True, metavar="SOCKET or HOST:PORT")
+    parser.add_argument("--access-log", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="32 bytes; made if it does not exist")
+    parser.add_argument("--state", required=True, type=Path, metavar="DIRECTORY", help="for nginx's own files")
+    parser.add_argument("--assets", type=Path, metavar="DIRECTORY", help="nginx.conf and alb.js")
+    parser.add_argument("--nginx", default="", metavar="PROGRAM")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--slot", action="append", default=[], metavar="ADDRESS", help="a target's, known in advance")
+    parser.add_argument("--js-engine", choices=("", "njs", "qjs"), default="")
+    parser.add_argument("--cut", choices=("auto", "chunk"), default="auto", help="chunk: never touch sockets")
+    given = parser.parse_args(arguments)
+    host, _, port = given.listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen {given.listen} is not HOST:PORT")
+    return AgentOptions(
+        host=host.strip("[]"),
+        port=int(port),
+        control=given.control,
+        access_log=given.access_log.absolute(),
+        key_file=given.key_file,
+        state=given.state.absolute(),
+        assets=(given.assets or find_assets()).absolute(),
+        binary=given.nginx,
+        workers=given.workers,
+        slots=tuple(given.slot),
+        engine=given.js_engine,
+        cut=given.cut,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
