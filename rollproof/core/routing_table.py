@@ -14,7 +14,7 @@ older generation is refused. The embedded balancer and nginx read the same JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rollproof.core.settings import Algorithm, LoadBalancerSettings, Stickiness, StickinessType
@@ -47,9 +47,9 @@ class RoutingTable:
     generation: int
     nodes: tuple[NodeTable, ...]
     algorithm: Algorithm = Algorithm.ROUND_ROBIN
-    stickiness: Stickiness = Stickiness()
+    stickiness: Stickiness = field(default_factory=Stickiness)
     slow_start_s: float = 0.0
-    load_balancer: LoadBalancerSettings = LoadBalancerSettings()
+    load_balancer: LoadBalancerSettings = field(default_factory=LoadBalancerSettings)
     target_group_arn: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -58,9 +58,7 @@ class RoutingTable:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RoutingTable:
         """Raises KeyError, TypeError or ValueError when `data` is not a table."""
-        nodes = tuple(
-            NodeTable(n["id"], tuple(RoutableTarget(**t) for t in n["targets"])) for n in data["nodes"]
-        )
+        nodes = tuple(NodeTable(n["id"], tuple(RoutableTarget(**t) for t in n["targets"])) for n in data["nodes"])
         sticky = dict(data["stickiness"])
         sticky["type"] = StickinessType(sticky["type"])
         return cls(

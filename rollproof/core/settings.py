@@ -159,7 +159,9 @@ class Behaviour:
     """Where documents and observation disagree, or none speaks: named settings, printed in every report."""
 
     sticky_overrides_drain: bool = False  # ALB-UG wording says no; a published experiment read it as yes
-    stop_task_drains: bool = True  # StopTask deregisters and waits before SIGTERM. WN-2023-02-13; the wait is [inferred]
+    stop_task_drains: bool = (
+        True  # StopTask deregisters and waits before SIGTERM. WN-2023-02-13; the wait is [inferred]
+    )
     nodes: int = 2  # load balancer nodes, each with its own view
 
 

@@ -16,7 +16,16 @@ from typing import cast
 
 import pytest
 
-from rollproof.core import deployment, service, target_group, world
+from rollproof.core import (
+    deployment,
+    service_census,
+    service_end,
+    service_health,
+    service_starts,
+    service_stops,
+    target_group,
+    world,
+)
 from rollproof.core.errors import RollproofError
 from tests.core import test_properties as laws
 from tests.core import test_service_breaker as breaker
@@ -52,7 +61,7 @@ class Mutant:
 
 MUTANTS = {
     "drain_sigterm_does_not_wait_for_the_target": Mutant(
-        service.signal, "not in world.targets", "!= ''", rollouts_obey(laws.drain_comes_first)
+        service_stops.signal, "not in world.targets", "!= ''", rollouts_obey(laws.drain_comes_first)
     ),
     "drain_delay_not_counted": Mutant(
         target_group.drained_at,
@@ -66,19 +75,21 @@ MUTANTS = {
         "desired * percent // 100",
         rollouts_obey(laws.floor_holds),
     ),
-    "floor_off_by_one": Mutant(service.roll, "- floor(world)", "- floor(world) + 1", rollouts_obey(laws.floor_holds)),
+    "floor_off_by_one": Mutant(
+        service_stops.roll, "- floor(world)", "- floor(world) + 1", rollouts_obey(laws.floor_holds)
+    ),
     "floor_counts_unhealthy_targets": Mutant(
-        service.is_healthy,
+        service_census.is_healthy,
         "if has_load_balancer and",
         "if False and",
         rolling.test_new_task_that_is_slow_to_answer_delays_the_stop,
     ),
     "ceiling_counts_only_wanted_tasks": Mutant(
-        service.room, "task.known is not TaskStatus.STOPPED", "task.is_wanted", rollouts_obey(laws.ceiling_holds)
+        service_census.room, "task.known is not TaskStatus.STOPPED", "task.is_wanted", rollouts_obey(laws.ceiling_holds)
     ),
     "ceiling_off_by_one": Mutant(deployment.maximum_total, "// 100", "// 100 + 1", rollouts_obey(laws.ceiling_holds)),
     "deployment_retired_while_its_tasks_drain": Mutant(
-        service.retire,
+        service_end.retire,
         "task.known is TaskStatus.STOPPED",
         "not task.is_wanted",
         rollouts_obey(laws.nothing_is_orphaned),
@@ -90,7 +101,7 @@ MUTANTS = {
         lambda: breaker.test_breaker_trips_at_its_threshold(breaker.ON, 1, 3),
     ),
     "breaker_counts_crashes_of_running_tasks": Mutant(
-        service.count,
+        service_health.count,
         "task.started_at is None",
         "True",
         breaker.test_crash_loop_after_running_does_not_trip_the_breaker,
@@ -102,13 +113,13 @@ MUTANTS = {
         breaker.test_bad_image_rolls_back_to_the_last_completed_deployment_under_its_own_id,
     ),
     "throttle_ignored": Mutant(
-        service._starts,
+        service_starts._starts,
         "now < deployment.next_start_at",
         "now > deployment.next_start_at + 9e9",
         breaker.test_starts_that_never_run_come_ever_more_slowly,
     ),
     "bake_ignored": Mutant(
-        service.is_healthy, "if not baked or", "if True or", rolling.test_forced_deployment_one_task
+        service_census.is_healthy, "if not baked or", "if True or", rolling.test_forced_deployment_one_task
     ),
     "healthy_only_after_the_threshold": Mutant(
         target_group.check_answered,
@@ -135,25 +146,25 @@ MUTANTS = {
         replacement.test_all_unhealthy_fails_open_until_they_recover,
     ),
     "grace_period_ignored": Mutant(
-        service.judge,
+        service_health.judge,
         "now < task.started_at + service.health_check_grace_period_s",
         "now < task.started_at",
         lambda: replacement.test_grace_period_counts_from_the_start_of_the_task(100.0),
     ),
     "replacement_in_grace_spares_the_old_task": Mutant(
-        service.stop_unhealthy,
+        service_stops.stop_unhealthy,
         "_fails_checks(world, replacement, now)",
         "replacement.unhealthy_reason",
         replacement.test_old_unhealthy_task_goes_when_its_replacement_fails_within_its_grace,
     ),
     "protection_ignored": Mutant(
-        service._replaced,
+        service_stops._replaced,
         "if not x.is_protected(now)",
         "",
         scaling.test_protected_tasks_hold_a_rollout_up_until_it_expires,
     ),
     "broken_revision_takes_the_room": Mutant(
-        service._starts,
+        service_starts._starts,
         "first = 1 if",
         "first = 0 if",
         lambda: updates.test_update_while_the_running_revision_is_broken_gets_its_room(2, 100, 150),

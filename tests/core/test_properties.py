@@ -23,7 +23,7 @@ from rollproof.core import target_group as tg
 from rollproof.core.decide import decide
 from rollproof.core.deployment import DeploymentStatus, RolloutState
 from rollproof.core.describe import describe
-from rollproof.core.service import is_stuck
+from rollproof.core.service_end import is_stuck
 from rollproof.core.settings import CircuitBreaker, ThresholdType
 from rollproof.core.task import Task, TaskStatus
 from rollproof.core.world import World

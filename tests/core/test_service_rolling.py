@@ -11,7 +11,7 @@ from rollproof.core import commands as c
 from rollproof.core.deployment import RolloutState
 from rollproof.core.events import ContainerHealthChanged
 from rollproof.core.messages import stuck
-from rollproof.core.service import is_stuck
+from rollproof.core.service_end import is_stuck
 from rollproof.core.settings import ContainerHealthCheck
 from rollproof.core.task import DesiredStatus, TaskStatus
 from rollproof.core.timing import Timing

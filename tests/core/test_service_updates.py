@@ -7,7 +7,7 @@ import pytest
 from rollproof.core import commands as c
 from rollproof.core import events as e
 from rollproof.core.deployment import RolloutState
-from rollproof.core.service import is_stuck
+from rollproof.core.service_end import is_stuck
 from tests.core.play import Behaviour, Play, revision
 from tests.core.test_service_breaker import NEVER_LISTENS, NO_IMAGE, ROLLBACK
 from tests.core.test_service_rolling import batches, steady
