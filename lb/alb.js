@@ -168,7 +168,8 @@ async function opened(r, sticky, node, cookie) {
         const key = await crypto.subtle.importKey('raw', Buffer.from(secret.key, 'hex'), { name: 'AES-GCM' }, false, ['decrypt']);
         const iv = raw.subarray(start, start + 12), additionalData = Buffer.from(secret.context, 'hex');
         const opening = { name: 'AES-GCM', iv: iv, additionalData: additionalData, tagLength: 128 };
-        const plain = Buffer.from(await crypto.subtle.decrypt(opening, key, raw.subarray(start + 12)));
+        const bytes = await crypto.subtle.decrypt(opening, key, raw.subarray(start + 12));
+        const plain = Buffer.from(bytes);
         const left = plain.readDoubleBE(1) * 1000 - Date.now();
         if (plain[0] === 1 && left > 0) {
             const name = plain.subarray(10, 10 + plain[9]).toString('hex');
@@ -198,8 +199,8 @@ async function sealed(r, head, key, place, now) {
     const iv = Buffer.alloc(12);
     crypto.getRandomValues(iv);
     const sealing = { name: 'AES-GCM', iv: iv, additionalData: Buffer.from(secret.context, 'hex'), tagLength: 128 };
-    const box = Buffer.from(await crypto.subtle.encrypt(sealing, imported, plain));
-    const value = Buffer.concat([Buffer.alloc(secret.prefix), iv, box]).toString('base64');
+    const box = await crypto.subtle.encrypt(sealing, imported, plain);
+    const value = Buffer.concat([Buffer.alloc(secret.prefix), iv, Buffer.from(box)]).toString('base64');
     const cookie = value + '; Expires=' + new Date(now + 7 * 86400000).toUTCString() + '; Path=/';
     ngx.shared.alb_cookies.set(value, name.toString('hex'), Math.ceil(Math.min(secret.duration_ms, 3600000)));
     if (secret.keep_ms >= 1) {

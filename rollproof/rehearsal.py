@@ -255,7 +255,8 @@ class Patience:
             return condition(world) or (fail_early and _is_hopeless(world))
 
         try:
-            await _together(self._stage, asyncio.wait_for(orchestrator.wait_for(is_over), self._timeout_s))
+            async with asyncio.timeout(self._timeout_s):
+                await _together(self._stage, orchestrator.wait_for(is_over))
         except TimeoutError:
             message = f"waited {self._timeout_s:.0f} s for {what}"
         else:
@@ -286,8 +287,12 @@ def patience_s(rehearsal: Rehearsal) -> float:
 
 
 def _is_hopeless(world: World) -> bool:
-    """Two tasks have failed before the service was ever steady: the next ones will, too."""
-    return world.last_completed is None and world.primary.failed_tasks >= 2
+    """Two tasks have failed before the service was ever steady: the next ones will, too.
+
+    To ECS a task that crashes once it is RUNNING has not failed; at a high speed RUNNING comes before a server is up.
+    """
+    crashed = sum(task.crashed for task in world.tasks.values())
+    return world.last_completed is None and max(world.primary.failed_tasks, crashed) >= 2
 
 
 def _situation(orchestrator: Orchestrator) -> str:

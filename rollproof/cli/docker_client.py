@@ -1,11 +1,14 @@
-"""`python -m rollproof.cli.docker_client`: the command line in the client's container.
+"""`python -m rollproof.cli.docker_client`: the command line in the project's containers.
 
 All commands as everywhere, on the stage that Compose has set; `rehearse` plays on that stage. Flags that set
-something of the service set the stage anew; without one it is rehearsed as it is.
+something of the service set the stage anew; without one it is rehearsed as it is. In the orchestrator's container
+there is `orchestrate`, too.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from pathlib import Path
 from typing import Annotated
@@ -90,12 +93,16 @@ def command(
     show(done.verdict, done.run_dir, as_json=as_json, verbose=verbose)
 
 
-def replace_rehearse() -> None:
+def add_docker_commands() -> None:
+    """`rehearse` on the docker stage; `orchestrate` where the Docker SDK is installed."""
     commands = main.app.registered_commands
     commands[:] = [known for known in commands if known.name != "rehearse"]
     main.app.command("rehearse", epilog=EXAMPLES)(command)
+    if importlib.util.find_spec("docker") is not None:
+        orchestrate = importlib.import_module("rollproof.cli.orchestrate")
+        main.app.command("orchestrate", epilog=orchestrate.EXAMPLES)(orchestrate.command)
 
 
 if __name__ == "__main__":
-    replace_rehearse()
+    add_docker_commands()
     main.main()

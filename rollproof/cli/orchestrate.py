@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rollproof.cli import options as o
-from rollproof.cli.running import out, run
+from rollproof.cli.running import Interrupted, out, run
 from rollproof.core.errors import Permanent
 from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, make_programme
 from rollproof.orchestrator.docker_control import DockerControlServer
@@ -53,7 +53,10 @@ def command(
         chosen.subject, chosen.template, chosen.timing, speed=speed, seed=seed, strategy=strategy,
         state_dir=directory, runs_dir=Path(os.path.abspath(runs)),
     )  # fmt: skip
-    run(_orchestrate(base, DockerSite.from_environment(os.environ)))
+    try:
+        run(_orchestrate(base, DockerSite.from_environment(os.environ)))
+    except Interrupted:
+        out.print("ended; no task is left")  # SIGTERM is how Compose ends it: no failure
 
 
 async def _orchestrate(base: Programme, site: DockerSite) -> None:

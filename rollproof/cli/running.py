@@ -84,7 +84,7 @@ def tell_error(error: BaseException) -> int:
             err.print(str(error))
         return INTERRUPTED
     if not isinstance(error, RollproofError):
-        raise error
+        raise error from None
     err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
     if error.hint:
         err.print(f"[bold]hint:[/] {escape(error.hint)}", soft_wrap=True)

@@ -13,7 +13,6 @@ settings, the tasks are ended and the service begins anew.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import shutil
 import time
@@ -30,6 +29,7 @@ from rollproof.core.timing import scale_settings, scale_timing
 from rollproof.core.world import create_world
 from rollproof.history import read_history
 from rollproof.orchestrator.balancers.embedded import EmbeddedBalancerClient
+from rollproof.orchestrator.balancers.nginx import NginxBalancerClient
 from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.docker_programme import Programme
 from rollproof.orchestrator.docker_runs import LogFromHere, RunHistory, begin_of, make_run
@@ -177,7 +177,7 @@ async def take_over_or_begin(base: Programme, site: DockerSite) -> DockerStage:
 
     Raises Permanent or Temporary where a part of the project cannot be used.
     """
-    kept = _kept(base)
+    kept = _kept(base, site)
     if kept is None:
         return await begin(base, base, site)
     state, current = kept
@@ -190,12 +190,15 @@ async def take_over_or_begin(base: Programme, site: DockerSite) -> DockerStage:
         raise
 
 
-def _kept(base: Programme) -> tuple[StageState, Programme] | None:
+def _kept(base: Programme, site: DockerSite) -> tuple[StageState, Programme] | None:
     state_dir = base.plan.state_dir
     try:
         world = JsonFileStore(store_file(state_dir)).load()
         saved = _SAVED.validate_json((state_dir / _PROGRAMME_FILE).read_bytes())
         if world is None or not saved.base.is_same_play(base):
+            return None
+        if site.access_log.stat().st_size < begin_of(_run_that_is_on(saved.current.plan)):
+            log.info("the load balancer's log is another one: the stage is set anew")
             return None
         return StageState.adopt(world), saved.current
     except (OSError, ValueError, RollproofError) as error:
@@ -290,15 +293,7 @@ def _balancer(site: DockerSite) -> _DataPlane:
         return EmbeddedBalancerClient(site.control, site.access_log)
     if site.balancer != "nginx":
         raise UsageError(f"ROLLPROOF_BALANCER={site.balancer}", hint="nginx or embedded")
-    try:
-        nginx = importlib.import_module("rollproof.orchestrator.balancers.nginx")
-    except ImportError as error:
-        raise UsageError(
-            "this rollproof has no nginx balancer",
-            hint="docker compose -f docker-compose.yml -f compose/embedded-balancer.yml up -d",
-        ) from error
-    plane: _DataPlane = nginx.NginxBalancerClient(site.control, site.access_log)
-    return plane
+    return NginxBalancerClient(site.control, site.access_log)
 
 
 async def _answers(balancer: _DataPlane) -> bool:

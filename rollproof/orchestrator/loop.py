@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -130,10 +131,9 @@ class Orchestrator:
             wait_s = max(0.0, next_wakeup(self.world, asked_at) - self.clock.now())
             if self.trouble:
                 wait_s = min(wait_s, _RETRY_S)
-            try:
-                self._hear(await asyncio.wait_for(self._inbox.get(), wait_s))
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):  # not wait_for: Python 3.11's may swallow a cancellation
+                    self._hear(await self._inbox.get())
 
     def _hear(self, event: e.Event | None) -> None:
         if event is not None:

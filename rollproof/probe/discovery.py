@@ -17,7 +17,7 @@ from rollproof.probe.plan import Plan, choose_plan
 
 _PAUSE_S = 0.2
 _LISTINGS = 3  # of one session, before another is opened
-_HOPELESS = frozenset({401, 403, 405, 406, 415, 421})  # these answer the same however often one asks
+_HOPELESS = frozenset({401, 403, 405, 406, 415, 421, 501})  # these answer the same however often one asks
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class TestKilledOrchestrator:
         stopped = {x["task_id"] for x in find(stage.run_dir, "task", known="STOPPED")}
         assert stopped == old
         for task_id in old:
-            (unused,) = [x for x in find(stage.run_dir, "target", task_id=task_id, state="unused")]
+            (unused,) = find(stage.run_dir, "target", task_id=task_id, state="unused")
             signals = find(stage.run_dir, "task", task_id=task_id, signal="SIGTERM")
             assert signals
             assert unused["t"] <= signals[0]["t"]

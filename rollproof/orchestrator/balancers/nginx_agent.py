@@ -28,8 +28,8 @@ from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageErr
 from rollproof.core.routing_table import NodeTable, RoutingTable
 from rollproof.orchestrator.balancers import nginx_table
 from rollproof.orchestrator.balancers.nginx_binary import NginxBinary, find_nginx
-from rollproof.orchestrator.balancers.nginx_config import Installation, Shape, check_shape, expand_slots, shape_of
-from rollproof.orchestrator.balancers.nginx_control import Answer, ControlServer
+from rollproof.orchestrator.balancers.nginx_config import Installation, Shape, check_shape, expand_slots, shape_from_json, shape_of
+from rollproof.orchestrator.balancers.nginx_control import Answer, ControlServer, ask
 from rollproof.orchestrator.balancers.nginx_master import NginxMaster
 from rollproof.orchestrator.balancers.nginx_sockets import Socket, can_shut, find_sockets, shut
 
@@ -61,6 +61,7 @@ class AgentOptions:
     slots: tuple[str, ...] = ()
     engine: str = ""
     cut: str = "auto"
+    shape: Shape = Shape()
 
 
 class Agent:
@@ -71,7 +72,7 @@ class Agent:
         self.stop_requested = asyncio.Event()
         self.has_died = False
         self.grace_s = _GRACE_S
-        self._table, self._shape, self._version = _EMPTY, Shape(), 0
+        self._table, self._shape, self._version = _EMPTY, options.shape, 0
         self._addresses: dict[str, str] = {}  # target id -> where it is, or was, connected to
         self._retiring: dict[str, str] = {}  # targets that left the table: their idle connections are to be closed
         self._seen: dict[str, tuple[int, frozenset[str]]] = {}  # target id -> connections counted, those open now
@@ -112,9 +113,10 @@ class Agent:
 
     async def start(self) -> None:
         """Raises RollproofError; nothing is left running then."""
-        await self._control.start()
+        self._control.bind()
         try:
             await self._master.start(self._listening, self._shape)
+            await self._control.start()
         except BaseException:
             await self._control.stop()
             raise
@@ -337,29 +339,46 @@ async def serve(options: AgentOptions) -> int:
     return DIED_EXIT if agent.has_died else 0
 
 
+async def check(control: str) -> int:
+    """For a container's health check: 0 if the agent answers that all is well."""
+    try:
+        status, answer = await ask(control, "GET", "/v1/health", None, timeout_s=2.0)
+    except (OSError, TimeoutError, ValueError) as error:
+        sys.stderr.write(f"the agent behind {control} does not answer: {error or type(error).__name__}\n")
+        return DIED_EXIT
+    return 0 if status == 200 and answer["status"] == "ok" else DIED_EXIT
+
+
 def main(arguments: list[str] | None = None) -> int:
     try:
-        return asyncio.run(serve(parse(arguments)))
+        options = parse(arguments)
+        return asyncio.run(serve(options) if isinstance(options, AgentOptions) else check(options))
     except RollproofError as error:
         sys.stderr.write(f"{error.message}\nhint: {error.hint}\n" if error.hint else f"{error.message}\n")
         return USAGE_EXIT if isinstance(error, UsageError) else DIED_EXIT
 
 
-def parse(arguments: list[str] | None) -> AgentOptions:
-    """The command line. Raises UsageError."""
+def parse(arguments: list[str] | None) -> AgentOptions | str:
+    """The command line; the control address alone for a health check. Raises UsageError."""
     parser = argparse.ArgumentParser(prog="python -m rollproof.orchestrator.balancers.nginx_agent")
     parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT")
     parser.add_argument("--control", required=True, metavar="SOCKET or HOST:PORT")
-    parser.add_argument("--access-log", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--check", action="store_true", help="ask the one that runs whether it is healthy, and exit")
+    parser.add_argument("--access-log", type=Path, metavar="FILE")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="32 bytes; made if it does not exist")
-    parser.add_argument("--state", required=True, type=Path, metavar="DIRECTORY", help="for nginx's own files")
+    parser.add_argument("--state", type=Path, metavar="DIRECTORY", help="for nginx's own files")
     parser.add_argument("--assets", type=Path, metavar="DIRECTORY", help="nginx.conf and alb.js")
     parser.add_argument("--nginx", default="", metavar="PROGRAM")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--slot", action="append", default=[], metavar="ADDRESS", help="a target's, known in advance")
     parser.add_argument("--js-engine", choices=("", "njs", "qjs"), default="")
     parser.add_argument("--cut", choices=("auto", "chunk"), default="auto", help="chunk: never touch sockets")
+    parser.add_argument("--shape", default="{}", metavar="JSON", help="the first table's attributes: saves a reload")
     given = parser.parse_args(arguments)
+    if given.check:
+        return str(given.control)
+    if given.access_log is None or given.state is None:
+        raise UsageError("--access-log and --state are needed")
     host, _, port = given.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise UsageError(f"--listen {given.listen} is not HOST:PORT")
@@ -376,6 +395,7 @@ def parse(arguments: list[str] | None) -> AgentOptions:
         slots=tuple(given.slot),
         engine=given.js_engine,
         cut=given.cut,
+        shape=shape_from_json(given.shape),
     )
 
 

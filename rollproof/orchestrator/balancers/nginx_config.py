@@ -7,10 +7,11 @@ else of a table goes to lb/alb.js without one.
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -55,6 +56,21 @@ def shape_of(table: RoutingTable) -> Shape:
     sticky = table.stickiness
     is_app = sticky.enabled and sticky.type is StickinessType.APP_COOKIE
     return Shape(table.load_balancer, table.target_group_arn, sticky.cookie_name if is_app else "")
+
+
+def shape_from_json(text: str) -> Shape:
+    """What `shape_to_json` wrote. Raises UsageError."""
+    try:
+        data = dict(json.loads(text))
+        shape = Shape(**{**data, "load_balancer": LoadBalancerSettings(**data.get("load_balancer", {}))})
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"--shape {text[:200]} is no shape: {error}") from error
+    check_shape(shape)
+    return shape
+
+
+def shape_to_json(shape: Shape) -> str:
+    return json.dumps(asdict(shape))
 
 
 def check_shape(shape: Shape) -> None:

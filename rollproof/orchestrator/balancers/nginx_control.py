@@ -33,23 +33,32 @@ class ControlServer:
 
     def __init__(self, address: str, routes: Mapping[tuple[str, str], Handler]) -> None:
         self._address, self._routes = address, routes
+        self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def start(self) -> None:
-        """Raises UsageError: the address cannot be had, or another balancer is behind it."""
+    def bind(self) -> None:
+        """Take the address; nobody is served yet. Raises UsageError: it cannot be had, or a balancer is behind it."""
         host_port = split_host_port(self._address)
         if host_port is None:
-            self._server = await asyncio.start_unix_server(self._serve, sock=_bind(Path(self._address)))
-        else:
-            try:
-                self._server = await asyncio.start_server(self._serve, *host_port)
-            except OSError as error:
-                raise UsageError(f"cannot listen on {self._address}: {error.strerror}") from error
+            self._socket = _bind(Path(self._address))
+            return
+        try:
+            self._socket = socket.create_server(host_port)
+        except OSError as error:
+            raise UsageError(f"cannot listen on {self._address}: {error.strerror}") from error
+
+    async def start(self) -> None:
+        assert self._socket is not None  # noqa: S101 - bound
+        is_unix = self._socket.family == socket.AF_UNIX
+        start = asyncio.start_unix_server if is_unix else asyncio.start_server
+        self._server = await start(self._serve, sock=self._socket)
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._socket is not None:
+            if self._server is not None:
+                self._server.close()
+            self._socket.close()
             if split_host_port(self._address) is None:
                 Path(self._address).unlink(missing_ok=True)
         for writer in list(self._writers):

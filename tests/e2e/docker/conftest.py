@@ -6,35 +6,19 @@ ROLLPROOF_DOCKER=required makes it an error.
 from __future__ import annotations
 
 import os
-import subprocess
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.docker import engine
+from tests.e2e.docker.engine import IMAGE, Network, docker
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
-IMAGE = "python:3.13-slim"
 SUBNETS = tuple(f"10.213.{number}.0/24" for number in range(200, 250))
 
 _deselected = 0
-
-
-def engine_error() -> str:
-    """Why there is no Engine to test against; "" if there is one."""
-    try:
-        asked = subprocess.run(
-            ["docker", "version", "--format", "{{.Server.Version}}"],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return "" if asked.returncode == 0 else asked.stderr.strip() or "docker version failed"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,7 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in ours:
         item.add_marker(pytest.mark.e2e)
         item.add_marker(pytest.mark.timeout(300))
-    if not ours or not (error := engine_error()):
+    if not ours or not (error := engine.error()):
         return
     if os.environ.get("ROLLPROOF_DOCKER") == "required":
         raise pytest.UsageError(f"ROLLPROOF_DOCKER=required, but no Docker Engine answers: {error}")
@@ -55,24 +39,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _deselected:
         terminalreporter.write_line(f"{_deselected} tests of tests/e2e/docker did not run: no Docker Engine answers")
-
-
-def docker(*arguments: str, check: bool = True, timeout: float = 120) -> str:
-    """`docker ...`: its standard output. Fails the test with its error output."""
-    done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=timeout)
-    if check and done.returncode != 0:
-        pytest.fail(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network of its own for one test session; `gateway` is this machine in it."""
-
-    project: str
-    name: str
-    gateway: str
-    subnet: str
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -65,7 +64,6 @@ def main() -> None:
     ends = signal.SIG_IGN if os.environ.get("IGNORE_SIGTERM") else lambda *_: os._exit(0)
     signal.signal(signal.SIGTERM, ends)
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
-    print("listening", file=sys.stderr, flush=True)
     server.serve_forever(poll_interval=0.05)
 
 

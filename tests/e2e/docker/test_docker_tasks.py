@@ -17,8 +17,7 @@ from rollproof.orchestrator.ports import Runtime, TaskSpec
 from rollproof.orchestrator.runtimes.docker import ComposeProject, DockerImage, DockerRuntime
 from rollproof.orchestrator.runtimes.docker_engine import Engine
 from rollproof.testing.runtime_contract import Behaviour, EventLog, RuntimeContract, make_spec
-
-from .conftest import IMAGE, Network, docker
+from tests.e2e.docker.engine import IMAGE, Network, docker
 
 SOCKET = "unix:///var/run/docker.sock"
 WAITS = "import signal, sys; signal.signal(15, lambda *_: sys.exit(143)); signal.pause()"
