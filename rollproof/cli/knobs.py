@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rollproof.api.knobs import KNOBS, setting_rows
 from rollproof.cli import options as o
-from rollproof.cli.running import PIPE_WIDTH, out
+from rollproof.cli.running import out, print_table
 from rollproof.core.timing import Timing
 
 EXAMPLES = """[bold]Examples[/]
@@ -52,7 +52,7 @@ def command(
         table.add_column(column, overflow="fold")
     for name, value, allowed, source, _ in rows:
         table.add_row(name, _shown(value), allowed, source)
-    out.print(table, width=None if out.is_terminal else PIPE_WIDTH)
+    print_table(table)
 
 
 def _shown(value: object) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from rollproof.core.errors import RollproofError, UsageError
@@ -19,8 +18,7 @@ PASS, FAIL, USAGE, UNKNOWN = 0, 1, 2, 3
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOTHING_LEFT = "stopped; nothing is left running"
-PIPE_WIDTH = 160
-"""Columns of a table that no terminal limits."""
+_PIPE_WIDTH = 200
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -99,5 +97,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((error for error in leaves if isinstance(error, RollproofError)), leaves[0])
 
 
-def is_terminal() -> bool:
-    return sys.stderr.isatty()
+def print_table(table: RenderableType) -> None:
+    """As wide as the terminal, or as it needs to be where there is none."""
+    console = out if out.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    console.print(table)

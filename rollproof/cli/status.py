@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rollproof.cli import options as o
 from rollproof.cli.live import SHOWN_ID, short
-from rollproof.cli.running import PIPE_WIDTH, out, run
+from rollproof.cli.running import out, print_table, run
 from rollproof.orchestrator.control import ask
 
 EXAMPLES = """[bold]Examples[/]
@@ -49,7 +49,7 @@ def command(
     if as_json:
         out.print_json(json.dumps(status))
     else:
-        out.print(render(status), width=None if out.is_terminal else PIPE_WIDTH)
+        print_table(render(status))
 
 
 async def _watch(directory: Path) -> None:

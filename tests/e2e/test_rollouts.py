@@ -96,8 +96,8 @@ class TestFaults:
         assert counts["lost"] == 0
         assert counts["survived"] + counts["degraded"] == 8
         (fault,) = done.records("fault", name="crash")
-        statuses = {x.get("http_status") for x in done.records("call", ok=False)}
-        assert statuses <= {502, 503, 504}, statuses
+        for call in done.records("call", ok=False):  # no answer, or an event stream that broke off
+            assert call.get("http_status") in (502, 503, 504) or call["signature"] == "stream-ended", call
         killed = [x for x in done.records("task", task_id=fault["target"]) if x.get("exit_code") is not None]
         assert killed[0]["exit_code"] == 137
 
