@@ -16,10 +16,10 @@ help: ## this list
 rehearse: $(READY) ## rehearse the sample server as its templates deploy it
 	$(BIN)/rollproof rehearse $(ARGS)
 
-test: lint fast ## lint, the fast tests, then the ones that set whole stages
-	$(BIN)/python -m pytest -q -m "e2e or load" -p no:cacheprovider $(ARGS)
+test: lint $(READY) ## lint and all tests: the fast ones, and those that set whole stages (Docker's too, if it answers)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 5 $(ARGS)
 
-fast: $(READY) ## the fast tests alone, on two cores
+fast: $(READY) ## the fast tests alone: no stage, no Docker; under a minute
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not e2e and not load" $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter

@@ -7,15 +7,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.place import FAST, FEW, QUICK, TINY, Done, Place, a_place
+from tests.e2e.place import FAST, FEW, PATIENT, QUICK, TINY, Done, Place, a_place
 
 RUNS = {
-    "sample": (*FAST, "--sessions", "20", "--delay", "0.5"),
-    "memory": (*FAST, *FEW, "--strategy", "memory"),
-    "redis-state": (*FAST, *FEW, "--strategy", "redis-state"),
+    "sample": (*FAST, *PATIENT, "--sessions", "20", "--delay", "0.5", "--slow", "1"),
+    "memory": (*FAST, *PATIENT, *FEW, "--strategy", "memory"),
+    "redis-state": (*FAST, *PATIENT, *FEW, "--strategy", "redis-state"),
     "bad-image": (*FAST, *FEW, "--disruption", "bad-image"),
     "crashing-image": (*FAST, *FEW, "--disruption", "crashing-image"),
-    "crash": (*FAST, *FEW, "--disruption", "crash"),
+    "crash": (*FAST, *PATIENT, *FEW, "--disruption", "crash"),
     "stop-task": (*QUICK, *FEW, "--disruption", "stop-task", "--command", TINY),
     "stubborn": (*QUICK, *FEW, "--command", TINY, "--env", "IGNORE_SIGTERM=1", "--set", "stop_timeout_s=2"),
 }

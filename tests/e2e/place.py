@@ -31,6 +31,7 @@ TINY = shlex.join([sys.executable, str(OWN_SERVER / "tiny_mcp.py")])
 
 FAST = ("--speed", "20", "--set", "deregistration_delay_s=60")
 QUICK = ("--speed", "50", "--set", "deregistration_delay_s=150")  # for a server that starts at once
+PATIENT = ("--set", "health_check_grace_period_s=400")  # 20 s of a busy machine's time for the sample to start
 FEW = ("--sessions", "8", "--delay", "0.4", "--slow", "1")
 
 

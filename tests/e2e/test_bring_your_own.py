@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.place import FAST, OWN_SERVER, QUICK, TINY, Place
+from tests.e2e.place import FAST, OWN_SERVER, PATIENT, QUICK, TINY, Place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 FEW = ("--sessions", "4", "--delay", "0.3")
@@ -22,14 +22,14 @@ def with_server(place: Place) -> Place:
 
 
 def test_a_factory_of_a_stateless_app_survives(with_server: Place) -> None:
-    done = with_server.run("rehearse", *FAST, *FEW, "--app", "my_server:create_app")
+    done = with_server.run("rehearse", *FAST, *PATIENT, *FEW, "--app", "my_server:create_app")
     assert done.exit_code == 0, done.out + done.err
     assert done.summary["session_counts"] == {"survived": 4, "degraded": 0, "lost": 0}
     assert done.records("setting", name="redis")[0]["value"] == "none"
 
 
 def test_a_fastmcp_server_with_its_default_sessions_loses_them(with_server: Place) -> None:
-    done = with_server.run("rehearse", *FAST, *FEW, "--app", "my_server:mcp")
+    done = with_server.run("rehearse", *FAST, *PATIENT, *FEW, "--app", "my_server:mcp")
     assert done.exit_code == 1, done.out + done.err
     assert done.summary["session_counts"]["lost"] == 4
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from rollproof.probe.answer import STREAM_ENDED
 from tests.e2e.place import Done
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -97,7 +98,7 @@ class TestFaults:
         assert counts["survived"] + counts["degraded"] == 8
         (fault,) = done.records("fault", name="crash")
         for call in done.records("call", ok=False):  # no answer, or an event stream that broke off
-            assert call.get("http_status") in (502, 503, 504) or call["signature"] == "stream-ended", call
+            assert call.get("http_status") in (502, 503, 504) or call["signature"] == STREAM_ENDED, call
         killed = [x for x in done.records("task", task_id=fault["target"]) if x.get("exit_code") is not None]
         assert killed[0]["exit_code"] == 137
 

@@ -83,10 +83,10 @@ def family(root: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def measure(subject: Subject, cookie: str, seconds: float, connections: int) -> Sample:
+def measure(subject: Subject, cookie: str, seconds: int, connections: int) -> Sample:
     processes = family(subject.root) if subject.root else []
     before = _cpu_s(processes)
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-H", f"Cookie: {cookie}"]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Cookie: {cookie}"]
     said = subprocess.run([*command, f"http://127.0.0.1:{subject.port}/"], capture_output=True, text=True, check=True).stdout
     used = _cpu_s(processes) - before
     requests = int(_found(r"(\d+) requests in", said))
@@ -223,7 +223,7 @@ async def compare(directory: Path, given: argparse.Namespace) -> None:
                 sample = await asyncio.to_thread(measure, subject, cookie, given.seconds, given.connections)
                 samples[subject.name].append(sample)
         for subject in subjects:
-            single[subject.name] = await asyncio.to_thread(measure, subject, await _cookie(subject.port), 1.5, 1)
+            single[subject.name] = await asyncio.to_thread(measure, subject, await _cookie(subject.port), 2, 1)
         report(samples, single, given)
 
 
@@ -259,7 +259,7 @@ def report(samples: dict[str, list[Sample]], single: dict[str, Sample], given: a
     def median(name: str, field: str) -> float:
         return float(statistics.median(getattr(sample, field) for sample in samples[name]))
 
-    say(f"{given.connections} connections, medians of {given.rounds} rounds of {given.seconds:g} s:")
+    say(f"{given.connections} connections, medians of {given.rounds} rounds of {given.seconds} s:")
     say()
     say("| | req/s | p50 / p99 ms | CPU us/request (each round) | MiB | 1 connection p50 ms | failed |")
     say("|---|---|---|---|---|---|---|")
@@ -274,7 +274,7 @@ def report(samples: dict[str, list[Sample]], single: dict[str, Sample], given: a
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
+    parser.add_argument("--seconds", type=int, default=3, help="of each round")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nginx", default="", help="the program")

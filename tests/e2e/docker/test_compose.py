@@ -65,7 +65,7 @@ def compose() -> Iterator[Compose]:
     environment = {
         "NGINX_VERSION": os.environ.get("NGINX_VERSION") or _nginx_here() or "1.30",
         "ROLLPROOF_PORT": "0",
-        "ROLLPROOF_SPEED": "20",
+        "ROLLPROOF_SPEED": "10",
         "ROLLPROOF_SUBNET": "10.213.251.0/24",
         "ROLLPROOF_IP_RANGE": "10.213.251.0/26",
     }
@@ -101,7 +101,7 @@ def test_the_sample_survives_its_rollout(compose: Compose) -> None:
 
 def test_sessions_in_memory_do_not(compose: Compose) -> None:
     """As a what-if of the client; compose/memory.yml sets the same."""
-    code, summary = compose.rehearse("--strategy", "memory", "--speed", "20")
+    code, summary = compose.rehearse("--strategy", "memory", "--speed", "10")
     assert code == 1, summary
     assert summary["verdict"] == "fail"
 

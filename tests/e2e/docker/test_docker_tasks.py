@@ -230,7 +230,7 @@ async def test_a_program_that_is_missing_is_told_as_fargate_tells_it(
 
 async def test_the_log_holds_all_that_was_said(stage: DockerTasks, log: EventLog, new_id: Callable[[], str]) -> None:
     task = new_id()
-    await stage.runtime.start(stage.runs(task, "sh", "-c", "seq 1 2000; echo last >&2"))
+    await stage.runtime.start(stage.runs(task, "sh", "-c", "seq 1 2000; exec echo last"))
     await log.wait_for(ContainerExited, task)
     await stage.runtime.remove(task)
     assert stage.log_of(task).splitlines() == [*(str(n) for n in range(1, 2001)), "last"]
