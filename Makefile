@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL = help
-.PHONY: help rehearse test fast lint format bench lock clean
+.PHONY: help rehearse test stages fast lint format bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -16,8 +16,10 @@ help: ## this list
 rehearse: $(READY) ## rehearse the sample server as its templates deploy it
 	$(BIN)/rollproof rehearse $(ARGS)
 
-test: lint $(READY) ## lint and all tests: the fast ones, and those that set whole stages (Docker's too, if it answers)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 5 $(ARGS)
+test: lint fast stages ## lint and all tests
+
+stages: $(READY) ## the tests that set whole stages: local ones, and Docker's where an Engine answers
+	$(BIN)/python -m pytest -q -m "e2e or load" --durations 5 $(ARGS)
 
 fast: $(READY) ## the fast tests alone: no stage, no Docker; under a minute
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not e2e and not load" $(ARGS)
