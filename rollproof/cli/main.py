@@ -9,7 +9,7 @@ import typer
 
 from rollproof import __version__
 from rollproof.cli import deploy, down, knobs, probe, rehearse, report, status, stop_task, up
-from rollproof.cli.running import Interrupted, interrupt_on_signals, tell_error
+from rollproof.cli.running import Interrupted, interruptible, tell_error
 from rollproof.core.errors import RollproofError
 
 app = typer.Typer(
@@ -44,9 +44,9 @@ def options(
 
 def main() -> None:
     """The console script. Exit codes: 0 pass, 1 fail, 2 usage, 3 unknown, 130 interrupted."""
-    interrupt_on_signals()
     try:
-        app()
+        with interruptible():
+            app()
     except (RollproofError, Interrupted, BaseExceptionGroup) as error:
         sys.exit(tell_error(error))
 

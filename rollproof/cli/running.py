@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
@@ -28,14 +29,27 @@ class Interrupted(Exception):
     """Ctrl-C or SIGTERM, everything cleaned up. Its text is what is said of it, if anything."""
 
 
-def interrupt_on_signals() -> None:
-    """While no event loop runs, nothing has been started: Ctrl-C and SIGTERM just end the program."""
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """While no event loop runs, nothing has been started: Ctrl-C and SIGTERM raise Interrupted, and that is all."""
 
     def stop(_number: int, _frame: object) -> None:
         raise Interrupted("stopped")
 
-    for number in SIGNALS:
-        signal.signal(number, stop)
+    with _handlers_kept():
+        for number in SIGNALS:
+            signal.signal(number, stop)
+        yield
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def run(coroutine: Coroutine[Any, Any, T], *, on_stop: str = NOTHING_LEFT) -> T:
@@ -43,12 +57,8 @@ def run(coroutine: Coroutine[Any, Any, T], *, on_stop: str = NOTHING_LEFT) -> T:
 
     Raises Interrupted, saying `on_stop`.
     """
-    handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
-    try:
+    with _handlers_kept():  # the loop puts in the defaults when it closes
         return asyncio.run(_with_signals(coroutine, on_stop))
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)  # the loop has put in the defaults
 
 
 async def _with_signals(coroutine: Coroutine[Any, Any, T], on_stop: str) -> T:

@@ -39,6 +39,7 @@ class ControlServer:
         self._stage = stage
         self.shut_down = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> ControlServer:
         path = control_socket(self._stage.plan.state_dir)
@@ -50,25 +51,27 @@ class ControlServer:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None  # noqa: S101 - start_unix_server makes one for each
+        self._connections.add(connection)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+            with suppress(OSError, ValueError, asyncio.CancelledError):  # gone, a line without end, or the stage ends
                 while line := await reader.readline():
                     answer = await self._answer(line)
                     writer.write(json.dumps(answer).encode() + b"\n")
                     await writer.drain()
         finally:
-            writer.close()
+            self._connections.discard(connection)
+            await _hang_up(writer)
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            asked = json.loads(line)
-            if not isinstance(asked, dict):
-                raise UsageError("a request is a JSON object")
-            return {"ok": await self._do(asked)}
-        except json.JSONDecodeError as error:
-            return {"error": f"not JSON: {error}", "hint": ""}
+            return {"ok": await self._do(_read_request(line))}
         except RollproofError as error:
             return {"error": error.message, "hint": error.hint}
 
@@ -102,6 +105,16 @@ class ControlServer:
                 return {}
             case other:
                 raise UsageError(f"unknown request {other!r}")
+
+
+def _read_request(line: bytes) -> dict[str, Any]:
+    try:
+        asked = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f"not JSON: {error}") from error
+    if not isinstance(asked, dict):
+        raise UsageError("a request is a JSON object")
+    return asked
 
 
 def update_request(world: World, asked: Mapping[str, Any]) -> ServiceUpdateRequested:
@@ -198,4 +211,10 @@ async def _exchange(path: Path, line: bytes) -> bytes:
             writer.write(line)
             return await reader.readline()
         finally:
-            writer.close()
+            await _hang_up(writer)
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()

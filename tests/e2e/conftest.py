@@ -17,6 +17,9 @@ RUNS = {
     "crashing-image": (*FAST, *FEW, "--disruption", "crashing-image"),
     "crash": (*FAST, *PATIENT, *FEW, "--disruption", "crash"),
     "stop-task": (*QUICK, *FEW, "--disruption", "stop-task", "--command", TINY),
+    "factory": (*FAST, *PATIENT, *FEW, "--app", "my_server:create_app"),
+    "fastmcp": (*FAST, *PATIENT, *FEW, "--app", "my_server:mcp"),
+    "json": (*QUICK, *FEW, "--command", TINY, "--json"),
     "stubborn": (*QUICK, *FEW, "--command", TINY, "--env", "IGNORE_SIGTERM=1", "--set", "stop_timeout_s=2"),
 }
 """Rehearsals by name."""

@@ -135,22 +135,23 @@ class Place:
         self.tmp, self.work, self.state = self.root / "t", self.root / "w", self.root / "s"
         self.tmp.mkdir()
         self.work.mkdir()
+        shutil.copy(OWN_SERVER / "my_server.py", self.work)  # as a user's directory has it
         ports = f"rollproof-ports-{os.getuid()}"  # one pool for all: no two tests may use the same port
         shared = Path(tempfile.gettempdir()) / ports
         shared.mkdir(mode=0o700, exist_ok=True)
         (self.tmp / ports).symlink_to(shared)
 
-    def start(self, *arguments: str, prefix: tuple[str, ...] = (), cwd: Path | None = None, **env: str) -> Running:
+    def start(self, *arguments: str, **env: str) -> Running:
         self.started += 1
         runs, stem = self.root / f"runs{self.started}", self.root / f"said{self.started}"
-        command = [*prefix, sys.executable, "-m", "rollproof.cli.main", *arguments]
+        command = [sys.executable, "-m", "rollproof.cli.main", *arguments]
         if arguments[0] in ("rehearse", "up"):
             command += ["--runs", str(runs)]
         if arguments[0] in ("up", "deploy", "status", "stop-task", "down"):
             command += ["--state-dir", str(self.state)]
         with stem.with_suffix(".out").open("wb") as out, stem.with_suffix(".err").open("wb") as err:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd or self.work, env=self._env(env)
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.work, env=self._env(env)
             )
         return Running(self, process, runs, stem)
 

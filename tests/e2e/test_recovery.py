@@ -6,11 +6,13 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from rollproof.history import Record
 from tests.e2e.place import QUICK, TINY, Done, Place, Running, find, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -41,8 +43,8 @@ class Stage:
         wait_until(lambda: find(self.run_dir, "orchestrator", event="adopted"), "the adoption")
         return time.monotonic() - began_at
 
-    def status(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.place.run("status", "--json").out)
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.place.run("status", "--json").out)
         return found
 
     def probe(self) -> Running:
@@ -52,10 +54,10 @@ class Stage:
         wait_until(lambda: history.exists() and '"kind":"call"' in history.read_text(), "the first call")
         return probe
 
-    def end_probe(self, probe: Running) -> dict[str, object]:
+    def end_probe(self, probe: Running) -> dict[str, Any]:
         probe.signal(signal.SIGINT)
         done = probe.end()
-        found: dict[str, object] = json.loads(done.out)
+        found: dict[str, Any] = json.loads(done.out)
         return found
 
     def down(self) -> None:
@@ -183,7 +185,7 @@ class TestKilledTask:
         place.assert_nothing_left()
 
 
-def completed(run_dir: Path) -> list[dict[str, object]]:
+def completed(run_dir: Path) -> list[Record]:
     return [x for x in find(run_dir, "service_event") if "deployment completed" in x["message"]]
 
 

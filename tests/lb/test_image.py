@@ -1,4 +1,4 @@
-"""The image of lb/Dockerfile, as it runs in production of a rehearsal: not root, read-only, one capability in its sandbox.
+"""The image of lb/Dockerfile in the sandbox it is made for: not root, read-only, one capability.
 
 Needs a Docker Engine. NGINX_VERSION says which nginx is the base (default: the Dockerfile's own).
 """
@@ -30,7 +30,8 @@ SANDBOX = ("--read-only", "--tmpfs=/run/alb:mode=1777", "--cap-drop=ALL", "--sec
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(
-        shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode,
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0,
         reason="no Docker Engine answers",
     ),
 ]
@@ -58,7 +59,8 @@ async def until_healthy(client: NginxBalancerClient, container: str) -> int:
                 return int(str((await client.health())["listen"]).rpartition(":")[2])
             except Temporary:
                 await asyncio.sleep(0.05)
-    logs = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=False)
+    words = ["docker", "logs", container]
+    logs = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=False)
     raise AssertionError(logs.stdout + logs.stderr)
 
 
@@ -71,13 +73,20 @@ def free_port() -> int:
 class ImageFixtures(PlayFixtures):
     """A container for each test, in the machine's own network: targets on loopback are within its reach."""
 
-    capabilities = ("--cap-add=SYS_PTRACE",)
+    capabilities: tuple[str, ...] = ("--cap-add=SYS_PTRACE",)
 
     @pytest.fixture
     async def stage(self, image: str, targets: tuple[TargetServer, ...]) -> AsyncIterator[ProcessStage]:
         control = f"127.0.0.1:{free_port()}"
         slots = [word for target in targets for word in ("--slot", target.address)]
-        command = ["--listen", "127.0.0.1:0", "--control", control, "--shape", shape_to_json(Shape(target_group_arn=ARN))]
+        command = [
+            "--listen",
+            "127.0.0.1:0",
+            "--control",
+            control,
+            "--shape",
+            shape_to_json(Shape(target_group_arn=ARN)),
+        ]
         sandbox = (*SANDBOX, *self.capabilities)
         container = docker("run", "-d", "--network=host", *sandbox, image, *command, *slots)
         try:

@@ -1,10 +1,10 @@
 """Measures lb/ beside nginx of the same build without stickiness, the embedded balancer and the bare backend.
 
-    python -m tests.load.bench_nginx [--seconds 3] [--rounds 3] [--connections 64] [--backend URL] [--image rollproof-lb]
+    python -m tests.load.bench_nginx [--seconds 3] [--rounds 3] [--connections 64] [--backend H:P] [--image NAME]
 
 The default nginx is the one that `start_nginx` would take. `--image` measures an image of lb/Dockerfile instead, in
-the machine's own network. Every request carries a sticky cookie, the access log is on, and there are two nodes. In turns, medians of
-the rounds; CPU is user and system time of all nginx processes (or the balancer's), divided by the requests answered.
+the machine's own network. Every request carries a sticky cookie, the access log is on, and there are two nodes. In
+turns, medians of the rounds; CPU is user and system time of all of a subject's processes, by requests answered.
 The backend is an nginx that returns a constant, or whatever `--backend` names. Needs wrk.
 """
 
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,9 @@ def measure(subject: Subject, cookie: str, seconds: int, connections: int) -> Sa
     processes = family(subject.root) if subject.root else []
     before = _cpu_s(processes)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Cookie: {cookie}"]
-    said = subprocess.run([*command, f"http://127.0.0.1:{subject.port}/"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [*command, f"http://127.0.0.1:{subject.port}/"], capture_output=True, text=True, check=True
+    ).stdout
     used = _cpu_s(processes) - before
     requests = int(_found(r"(\d+) requests in", said))
     failed = sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", said)))
@@ -141,7 +143,7 @@ class Bench:
         config.write_text(
             _PLAIN.format(
                 user=user,
-                directory="/tmp" if image else self.directory,  # noqa: S108 - the container's own
+                directory="/tmp" if image else self.directory,
                 name=slug,
                 backend=backend,
                 port=port,
@@ -269,7 +271,10 @@ def report(samples: dict[str, list[Sample]], single: dict[str, Sample], given: a
         latency = f"{median(name, 'p50_ms'):.2f} / {median(name, 'p99_ms'):.2f}"
         memory = f"{median(name, 'memory_mib'):.0f}" if median(name, "memory_mib") else "-"
         failed = sum(s.failed for s in rounds) + single[name].failed
-        say(f"| {name} | {median(name, 'per_second'):.0f} | {latency} | {cpu} | {memory} | {single[name].p50_ms:.2f} | {failed} |")
+        say(
+            f"| {name} | {median(name, 'per_second'):.0f} | {latency} | {cpu} | {memory} "
+            f"| {single[name].p50_ms:.2f} | {failed} |"
+        )
 
 
 def main() -> None:

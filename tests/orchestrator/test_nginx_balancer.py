@@ -9,12 +9,27 @@ from typing import Any
 
 import pytest
 
+from rollproof.core.errors import UsageError
 from rollproof.orchestrator.balancers.nginx import NginxBalancerClient, NginxOptions, start_nginx, stop_nginx
+from rollproof.orchestrator.balancers.nginx_binary import find_nginx
 from rollproof.orchestrator.balancers.nginx_config import Shape
 from rollproof.testing.balancer_contract import BalancerContract
 from rollproof.testing.balancer_play import ARN, LB_COOKIE, Play
 from rollproof.testing.balancer_target import TargetServer
 from rollproof.testing.balancer_wire import get
+
+
+def _missing() -> str:
+    """Why no nginx can be tested here; nothing if one can."""
+    try:
+        find_nginx()
+    except UsageError as error:
+        return error.message
+    return ""
+
+
+_REASON = _missing()
+NEEDS_NGINX = pytest.mark.skipif(bool(_REASON), reason=_REASON)
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,8 @@ class NginxContract(BalancerContract):
         assert (entry.type, entry.elb_status_code, entry.target) == ("ws", "101", "id-a")
 
 
+@pytest.mark.e2e
+@NEEDS_NGINX
 class TestNginxKeepsTheContract(NginxContract):
     @pytest.fixture
     async def stage(self, tmp_path: Path, targets: tuple[TargetServer, ...]) -> AsyncIterator[ProcessStage]:

@@ -1,10 +1,10 @@
-"""nginx as the balancer: start it on this machine, find it again, stop it; and the `Balancer` port over its control interface.
+"""nginx as the balancer: start it on this machine, find it again, stop it; and the `Balancer` port over its control.
 
-    client = await start_nginx(NginxOptions(access_log=path, control=socket))     # a process of its own, as lb/README.md says
-    client = NginxBalancerClient("lb:8081")                                       # in a container: control on a private port
+    client = await start_nginx(NginxOptions(access_log=path, control=socket))  # a process of its own: lb/README.md
+    client = NginxBalancerClient("lb:8081")  # in a container: control on a private port
 
-What runs is the agent (nginx_agent.py) and, below it, nginx. Beside a control socket stands `<socket>.pid`, the agent's;
-what both say goes to `<socket>.log`; nginx's own files are in `<socket>.d`.
+What runs is the agent (nginx_agent.py) and, below it, nginx. Beside a control socket stands `<socket>.pid`, the
+agent's; what both say goes to `<socket>.log`; nginx's own files are in `<socket>.d`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ _logger = logging.getLogger(__name__)
 class NginxOptions:
     """How nginx is started. Port 0 takes a free one; without `key_file` cookies do not outlive the process.
 
-    `slots`: targets' addresses known in advance, whose connections nginx then keeps open between requests: "127.0.0.1:8000",
-    a range of ports "127.0.0.1:20000-20063", or a subnet "172.28.0.0/26:8000"; 1,024 addresses at most.
+    `slots`: targets' addresses known in advance, whose connections nginx then keeps open between requests:
+    "127.0.0.1:8000", a range of ports "127.0.0.1:20000-20063", a subnet "172.28.0.0/26:8000"; at most 1,024.
     `cut`: "chunk" never touches sockets from outside, as where that is impossible.
     `shape`: what the first table will have (`shape_of`); saves a reload.
     """
@@ -58,7 +58,7 @@ class NginxOptions:
     workers: int = 1
     slots: tuple[str, ...] = ()
     cut: str = "auto"
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
 
 
 class NginxBalancerClient(EmbeddedBalancerClient):
@@ -85,8 +85,8 @@ class NginxBalancerClient(EmbeddedBalancerClient):
     async def access_log(self, offset: int) -> AsyncIterator[tuple[int, AccessLogEntry]]:
         """Entries behind byte `offset`, for ever. Raises Permanent if the log is shorter than `offset`."""
         if not self.is_remote:
-            async for offset, entry in super().access_log(offset):
-                yield offset, entry
+            async for behind, entry in super().access_log(offset):
+                yield behind, entry
         while True:
             for line in await self._log_lines(offset):
                 offset += len(line)
@@ -104,7 +104,7 @@ class NginxBalancerClient(EmbeddedBalancerClient):
             answer = await self.call("GET", f"/v1/access-log?offset={offset}")
             if answer["size"] < offset:
                 raise Permanent(
-                    f"the access log behind {self.address} has {answer['size']} bytes, fewer than the {offset} already read",
+                    f"{self.address}'s access log has {answer['size']} bytes, fewer than the {offset} already read",
                     hint="the balancer was made anew; start again from byte 0",
                 )
             return str(answer["text"]).splitlines(keepends=True)
@@ -123,7 +123,11 @@ async def start_nginx(options: NginxOptions, *, deadline_s: float = 20.0) -> Ngi
     said_before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as stderr:
         child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec, a millisecond; asyncio's would be killed with its loop
-            _command(options), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+            _command(options),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
         )
     client = NginxBalancerClient(options.control, options.access_log)
     try:

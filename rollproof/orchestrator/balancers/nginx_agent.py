@@ -9,9 +9,7 @@ when nginx died.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import errno
 import os
 import secrets
 import signal
@@ -19,7 +17,6 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -28,40 +25,25 @@ from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageErr
 from rollproof.core.routing_table import NodeTable, RoutingTable
 from rollproof.orchestrator.balancers import nginx_table
 from rollproof.orchestrator.balancers.nginx_binary import NginxBinary, find_nginx
-from rollproof.orchestrator.balancers.nginx_config import Installation, Shape, check_shape, expand_slots, shape_from_json, shape_of
+from rollproof.orchestrator.balancers.nginx_config import (
+    Installation,
+    check_shape,
+    expand_slots,
+    shape_of,
+)
 from rollproof.orchestrator.balancers.nginx_control import Answer, ControlServer, ask
 from rollproof.orchestrator.balancers.nginx_master import NginxMaster
+from rollproof.orchestrator.balancers.nginx_options import AgentOptions, listen_on, load_key, parse
 from rollproof.orchestrator.balancers.nginx_sockets import Socket, can_shut, find_sockets, shut
 
 USAGE_EXIT = 2
 DIED_EXIT = 1
-KEY_SIZE = 32
 
 _GRACE_S = 5.0
 _WATCH_S = 0.5
 _RETIRING_S = 0.05
 _LOG_READ_MAX = 1024 * 1024
-_BACKLOG = 4096
 _EMPTY = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
-
-
-@dataclass(frozen=True)
-class AgentOptions:
-    """The command line."""
-
-    host: str
-    port: int
-    control: str
-    access_log: Path
-    key_file: Path | None
-    state: Path
-    assets: Path
-    binary: str = ""
-    workers: int = 1
-    slots: tuple[str, ...] = ()
-    engine: str = ""
-    cut: str = "auto"
-    shape: Shape = Shape()
 
 
 class Agent:
@@ -78,7 +60,7 @@ class Agent:
         self._seen: dict[str, tuple[int, frozenset[str]]] = {}  # target id -> connections counted, those open now
         self._lock = asyncio.Lock()
         self._can_shut = options.cut == "auto" and can_shut()
-        self._listening = _listen(options.host, options.port)
+        self._listening = listen_on(options.host, options.port)
         self._port = self._listening.getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host
         self._listen = f"{host}:{self._port}"
@@ -282,49 +264,6 @@ async def _resolved(address: str) -> str:
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound, listening socket, for nginx to inherit. Raises UsageError."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UsageError(
-                f"port {port} on {host} is already in use", hint="stop that program, or choose another port"
-            ) from error
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return sock
-
-
-def load_key(path: Path | None) -> bytes:
-    """The cookie key of `path`: 32 bytes, made there with mode 0600 if there is none. Raises UsageError."""
-    if path is None:
-        return os.urandom(KEY_SIZE)
-    try:
-        with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
-            new.write(os.urandom(KEY_SIZE))
-        mode, key = path.stat().st_mode, path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read or write the cookie key {path}: {error.strerror}") from error
-    if mode & 0o077:
-        raise UsageError(f"others may read the cookie key {path}", hint=f"chmod 600 {path}")
-    if len(key) != KEY_SIZE:
-        raise UsageError(f"the cookie key {path} has {len(key)} bytes, not {KEY_SIZE}", hint="delete it: a new one is made")
-    return key
-
-
-def find_assets() -> Path:
-    """The directory with nginx.conf and alb.js: this checkout's, the installed package's, or the image's."""
-    package = Path(__file__).resolve().parents[2]
-    for root in (package.parent / "lb", package / "sample" / "lb"):
-        if (root / "alb.js").is_file():
-            return root
-    raise UsageError("nginx's configuration (lb/) is not part of this installation", hint="use the embedded balancer")
-
-
 async def serve(options: AgentOptions) -> int:
     """Until told to stop, or nginx dies. Returns the exit code. Raises RollproofError."""
     options.state.mkdir(parents=True, exist_ok=True)
@@ -356,47 +295,6 @@ def main(arguments: list[str] | None = None) -> int:
     except RollproofError as error:
         sys.stderr.write(f"{error.message}\nhint: {error.hint}\n" if error.hint else f"{error.message}\n")
         return USAGE_EXIT if isinstance(error, UsageError) else DIED_EXIT
-
-
-def parse(arguments: list[str] | None) -> AgentOptions | str:
-    """The command line; the control address alone for a health check. Raises UsageError."""
-    parser = argparse.ArgumentParser(prog="python -m rollproof.orchestrator.balancers.nginx_agent")
-    parser.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT")
-    parser.add_argument("--control", required=True, metavar="SOCKET or HOST:PORT")
-    parser.add_argument("--check", action="store_true", help="ask the one that runs whether it is healthy, and exit")
-    parser.add_argument("--access-log", type=Path, metavar="FILE")
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="32 bytes; made if it does not exist")
-    parser.add_argument("--state", type=Path, metavar="DIRECTORY", help="for nginx's own files")
-    parser.add_argument("--assets", type=Path, metavar="DIRECTORY", help="nginx.conf and alb.js")
-    parser.add_argument("--nginx", default="", metavar="PROGRAM")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--slot", action="append", default=[], metavar="ADDRESS", help="a target's, known in advance")
-    parser.add_argument("--js-engine", choices=("", "njs", "qjs"), default="")
-    parser.add_argument("--cut", choices=("auto", "chunk"), default="auto", help="chunk: never touch sockets")
-    parser.add_argument("--shape", default="{}", metavar="JSON", help="the first table's attributes: saves a reload")
-    given = parser.parse_args(arguments)
-    if given.check:
-        return str(given.control)
-    if given.access_log is None or given.state is None:
-        raise UsageError("--access-log and --state are needed")
-    host, _, port = given.listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {given.listen} is not HOST:PORT")
-    return AgentOptions(
-        host=host.strip("[]"),
-        port=int(port),
-        control=given.control,
-        access_log=given.access_log.absolute(),
-        key_file=given.key_file,
-        state=given.state.absolute(),
-        assets=(given.assets or find_assets()).absolute(),
-        binary=given.nginx,
-        workers=given.workers,
-        slots=tuple(given.slot),
-        engine=given.js_engine,
-        cut=given.cut,
-        shape=shape_from_json(given.shape),
-    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """nginx.conf from its template: what a load balancer's attributes are to nginx.
 
-Settings that nginx can only have in its configuration make a `Shape`; a table with another shape costs a reload. Everything
-else of a table goes to lb/alb.js without one.
+Settings that nginx can only have in its configuration make a `Shape`; a table with another shape costs a reload.
+Everything else of a table goes to lb/alb.js without one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,25 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from rollproof.core.access_log import load_balancer_resource
-from rollproof.core.errors import UsageError
+from rollproof.core.errors import NotModelled, UsageError
 from rollproof.core.routing_table import RoutingTable
 from rollproof.core.settings import LoadBalancerSettings, StickinessType
 
 SLOTS_MAX = 1024
+PAGES = {
+    400: "400 Bad Request",
+    405: "405 Not Allowed",
+    408: "408 Request Time-out",
+    463: "463",
+    500: "500 Internal Server Error",
+    501: "501 Not Implemented",
+    502: "502 Bad Gateway",
+    503: "503 Service Temporarily Unavailable",
+    504: "504 Gateway Time-out",
+    505: "505 HTTP Version Not Supported",
+}
+"""Responses the balancer makes itself: byte for byte an ALB's where captures exist (502, 503, 504)."""
+
 _PLACEHOLDER = re.compile(r"@\{(\w+)\}")  # nginx has the dollar sign
 _PORT_RANGE = re.compile(r"(?P<host>.+):(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?")
 
@@ -29,7 +43,7 @@ _PORT_RANGE = re.compile(r"(?P<host>.+):(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))
 class Shape:
     """What nginx must be configured with to play a table."""
 
-    load_balancer: LoadBalancerSettings = LoadBalancerSettings()
+    load_balancer: LoadBalancerSettings = field(default_factory=LoadBalancerSettings)
     target_group_arn: str = ""
     app_cookie: str = ""  # the application's cookie, with app_cookie stickiness
 
@@ -49,7 +63,7 @@ class Installation:
     version: tuple[int, ...] = (0,)
     engine: str = ""  # "qjs" where the build has QuickJS and it is wanted
     can_shut_sockets: bool = True
-    slots: tuple[str, ...] = field(default=())
+    slots: tuple[str, ...] = ()
 
 
 def shape_of(table: RoutingTable) -> Shape:
@@ -84,6 +98,11 @@ def check_shape(shape: Shape) -> None:
         raise UsageError(f"not a routing table: xff_mode {settings.xff_mode!r}")
     if not isinstance(settings.listener_port, int) or not 0 < settings.listener_port < 65536:
         raise UsageError(f"not a routing table: listener_port {settings.listener_port!r}")
+    if not settings.server_header:
+        raise NotModelled(
+            "routing.http.response.server.enabled = false is not played: nginx always has a Server header",
+            hint="use the embedded balancer for it",
+        )
     for name in ("idle_timeout_s", "client_keep_alive_s", "connect_timeout_s"):
         value = getattr(settings, name)
         if not isinstance(value, int | float) or not 0.001 <= value <= 10**7:
@@ -109,11 +128,11 @@ def render(template: str, installation: Installation, shape: Shape) -> str:
         "port": settings.listener_port,
         "elb": load_balancer_resource(settings.name),
         "target_group_arn": shape.target_group_arn or "-",
-        "server_header": "1" if settings.server_header else "0",
         "idle": _milliseconds(settings.idle_timeout_s),
         "client_keep_alive": _milliseconds(settings.client_keep_alive_s),
         "connect": _milliseconds(settings.connect_timeout_s),
         "connection_life_s": max(2, round(settings.client_keep_alive_s + settings.idle_timeout_s)),
+        "pages": _pages(installation.boot),
         "host": _host(settings),
         "forwarded_for": _forwarded_for(settings),
         "response": _response(installation, shape),
@@ -129,7 +148,8 @@ def _process(installation: Installation) -> dict[str, object]:
         "user": user,
         "load_module": f'load_module "{modules}/ngx_http_js_module.so";' if modules is not None else "",
         "workers": installation.workers,
-        "connections": 16384,
+        # since 1.27.4: a reload closes no idle client connection that a request may be on its way on
+        "keepalive_min": "keepalive_min_timeout 30s;" if installation.version >= (1, 27, 4) else "",
         "js_engine": f"js_engine {engine};" if engine else "",
     }
 
@@ -150,6 +170,28 @@ def _slots(slots: tuple[str, ...], settings: LoadBalancerSettings) -> dict[str, 
         "slots": "".join(f"        {address} slot{n};\n" for n, address in enumerate(slots)),
         "upstreams": "".join(blocks),
     }
+
+
+def _pages(boot: str) -> str:
+    """`return` and not js_content: that would read a request's body to its end before it answers."""
+    lines = []
+    for status, title in PAGES.items():
+        also = "414 494 495 496 497 " if status == 400 else ""
+        body = (
+            rf"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+            rf"<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
+        )
+        lines.append(
+            f"        error_page {status} {also}={status} /{boot}/{status};\n"
+            f"        location = /{boot}/{status} {{\n"
+            "            internal;\n"
+            "            default_type text/html;\n"
+            "            js_import pages from pages.js;\n"
+            "            js_header_filter pages.server;\n"
+            f'            return {status} "{body}";\n'
+            "        }\n"
+        )
+    return "".join(lines)
 
 
 def _host(settings: LoadBalancerSettings) -> str:
@@ -186,7 +228,7 @@ def _response(installation: Installation, shape: Shape) -> str:
 
 
 def expand_slots(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Addresses from "127.0.0.1:20000-20063" (a range of ports) and "172.28.0.0/26:8000" (a subnet). Raises UsageError."""
+    """Addresses from "127.0.0.1:20000-20063" (ports) and "172.28.0.0/26:8000" (a subnet). Raises UsageError."""
     found: dict[str, None] = {}
     for text in texts:
         match = _PORT_RANGE.fullmatch(text)

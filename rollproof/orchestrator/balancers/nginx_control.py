@@ -25,7 +25,14 @@ Handler = Callable[[Any], Awaitable[Answer]]
 
 _BODY_MAX = 16 * 1024 * 1024
 _IDLE_S = 60.0
-_PHRASES = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict"}
+_PHRASES = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+}
 
 
 class ControlServer:
@@ -60,7 +67,7 @@ class ControlServer:
                 self._server.close()
             self._socket.close()
             if split_host_port(self._address) is None:
-                Path(self._address).unlink(missing_ok=True)
+                _unlink(self._address)
         for writer in list(self._writers):
             writer.close()
 
@@ -156,6 +163,10 @@ def _bind(path: Path) -> socket.socket:
         raise UsageError(f"cannot make the control socket {path}: {error.strerror or error}") from error
     sock.setblocking(False)
     return sock
+
+
+def _unlink(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
 
 
 def _is_answered(path: Path) -> bool:

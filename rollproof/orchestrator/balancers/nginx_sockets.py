@@ -30,7 +30,7 @@ Socket = tuple[int, int, str]
 
 
 def can_shut() -> bool:
-    """Whether this process may borrow descriptors: tried on itself, since the answer is the kernel's and the sandbox's."""
+    """Whether this process may borrow descriptors: tried on itself: kernel and sandbox decide."""
     if not sys.platform.startswith("linux"):
         return False
     reading, writing = os.pipe()
@@ -115,7 +115,9 @@ def children(pid: int) -> dict[int, str]:
     """The child processes of `pid`, with their titles: nginx's say what a worker is doing."""
     if (_PROC / "self" / "stat").exists():
         return {child: title for child in _numbers() if (title := _title(child, pid)) is not None}
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=False).stdout
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=False
+    ).stdout
     rows = (line.split(None, 2) for line in listed.splitlines())
     return {int(row[0]): row[2] for row in rows if len(row) == 3 and row[1] == str(pid)}
 

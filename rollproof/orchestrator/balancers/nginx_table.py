@@ -1,7 +1,7 @@
 """A routing table as nginx's JavaScript reads it: a few short strings, so that a request parses next to nothing.
 
-Their layout stands at the top of lb/alb.js. All of it is decided here, once a table: who may be chosen, who ramps, which
-cookies still reach their target, how long a sealed cookie may be handed out. Pure.
+Their layout stands at the top of lb/alb.js. All of it is decided here, once a table: who may be chosen, who ramps,
+which cookies still reach their target, how long a sealed cookie may be handed out. Pure.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def check_table(data: Any) -> RoutingTable:
 def _check_target(target_id: Any, address: Any, new: Any, sticky: Any) -> None:
     if not isinstance(target_id, str) or not target_id or not target_id.isascii() or not target_id.isprintable():
         raise UsageError(f"not a routing table: target id {target_id!r}")
-    if any(character in " |#\"\\" for character in target_id):
+    if any(character in ' |#"\\' for character in target_id):
         raise UsageError(f"not a routing table: target id {target_id!r}")
     if not isinstance(new, bool) or not isinstance(sticky, bool):
         raise UsageError(f"not a routing table: new and sticky of {target_id} must be true or false")
