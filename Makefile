@@ -36,6 +36,7 @@ format: $(READY) ## let ruff format the sources
 
 bench: $(READY) ## the embedded balancer beside plain nginx and the bare server (docs/performance.md)
 	$(BIN)/python -m tests.load.bench_balancer $(ARGS)
+	$(BIN)/python -m tests.load.bench_server
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install -q uv
