@@ -190,7 +190,8 @@ async function opened(r, sticky, node, cookie) {
 async function sealed(r, head, key, place, now) {
     const secret = JSON.parse(ngx.shared.alb_table.get('secret'));
     const imported = await crypto.subtle.importKey('raw', Buffer.from(secret.key, 'hex'), { name: 'AES-GCM' }, false, ['encrypt']);
-    const name = Buffer.from(secret.keys[key.slice(key.indexOf('|') + 1)], 'hex');
+    const id = key.slice(key.indexOf('|') + 1), digest = secret.names[id];
+    const name = digest === undefined ? Buffer.from(id) : Buffer.from(digest, 'hex');
     const plain = Buffer.alloc(secret.size);
     plain[0] = 1;
     plain.writeDoubleBE((now + secret.duration_ms) / 1000, 1);

@@ -48,5 +48,5 @@ def rehearsed() -> Iterator[Callable[[str], Done]]:
         yield outcome
         for future in futures.values():
             future.cancel()
-    for place in made.values():
-        place.clear()
+        for place in made.values():
+            place.clear()  # also ends what nobody has asked for

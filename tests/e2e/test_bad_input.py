@@ -13,7 +13,8 @@ import pytest
 
 from tests.e2e.place import OWN_SERVER, QUICK, TINY, Place
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+# The long rehearsals of the tests that come later begin now, in the background.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.usefixtures("rehearsed")]
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ class TestAbandoned:
         await other.stdout.readline()
         assert await clear_abandoned(root) == []
         assert state_dir.exists()
-        await other.communicate()
+        await other.communicate(b"")
 
     async def test_so_is_one_that_is_only_being_set(self, root: Path) -> None:
         """It has its lock, and no plan yet."""

@@ -25,8 +25,8 @@ from rollproof.orchestrator.balancers.nginx_config import (
     shape_to_json,
 )
 from rollproof.orchestrator.balancers.nginx_options import find_assets
-from rollproof.orchestrator.balancers.nginx_sockets import can_shut, find_sockets, shut
-from rollproof.orchestrator.balancers.nginx_table import check_table, counters, outstanding, state
+from rollproof.orchestrator.balancers.nginx_sockets import can_shut, connections, shut
+from rollproof.orchestrator.balancers.nginx_table import check_table, counters, long_names, outstanding, state
 
 KEY = bytes(range(32))
 A = RoutableTarget("10.0.0.1:8000", "127.0.0.1:1001", "healthy", new=True, sticky=True)
@@ -41,7 +41,8 @@ def table(*targets: RoutableTarget, **changes: object) -> RoutingTable:
 
 def strings(of: RoutingTable) -> dict[str, str]:
     addresses = {t.address: t.address for node in of.nodes for t in node.targets}
-    return state(of, KEY, addresses, published_at=1000.5, version=65537)
+    names = long_names(t.id for node in of.nodes for t in node.targets)
+    return state(of, KEY, addresses, names, published_at=1000.5, version=65537)
 
 
 def test_the_sticky_lines_name_who_a_cookie_still_reaches_on_each_node() -> None:
@@ -65,10 +66,10 @@ def test_slow_start_is_skipped_where_nobody_could_take_the_rest() -> None:
 
 def test_the_secret_holds_what_a_cookie_needs_and_long_ids_as_their_digest() -> None:
     long = replace(A, id="x" * 60)
-    secret = json.loads(strings(table(long, stickiness=STICKY, target_group_arn="arn:x"))["secret"])
+    secret = json.loads(strings(table(long, A, stickiness=STICKY, target_group_arn="arn:x"))["secret"])
     assert secret["key"] == KEY.hex()
     assert bytes.fromhex(secret["context"]) == b"AWSALB\0arn:x"
-    assert secret["keys"] == {long.id: target_key(long.id).hex()}
+    assert secret["names"] == {long.id: target_key(long.id).hex()}
     assert (secret["size"], secret["prefix"], secret["duration_ms"]) == (65, 0, 60_000)
 
 
@@ -185,19 +186,19 @@ def test_counters_are_cloudwatchs_from_what_javascript_counts() -> None:
 
 
 @pytest.mark.skipif(not can_shut(), reason="the kernel or the sandbox lends no descriptors")
-def test_a_process_connections_to_one_address_are_found_and_shut() -> None:
+def test_the_connections_to_one_address_are_found_and_shut() -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         with (
             socket.create_connection(one.getsockname()) as first,
             socket.create_connection(two.getsockname()) as second,
         ):
             address = f"127.0.0.1:{one.getsockname()[1]}"
-            found = find_sockets([os.getpid(), 2**22 - 1], address)
-            assert [fd for _, fd, _ in found] == [first.fileno()]
-            assert shut(found) == 1
+            processes = [os.getpid(), 2**22 - 1]
+            assert connections(processes)[address] == {str(os.fstat(first.fileno()).st_ino)}
+            assert shut(processes, {address}) == 1
             assert first.recv(1) == b""
             second.sendall(b"still open")
-        assert shut(found) == 0
+        assert address not in connections(processes)
 
 
 def test_least_outstanding_has_no_ramp() -> None:

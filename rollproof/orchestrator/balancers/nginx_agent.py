@@ -34,14 +34,15 @@ from rollproof.orchestrator.balancers.nginx_config import (
 from rollproof.orchestrator.balancers.nginx_control import Answer, ControlServer, ask
 from rollproof.orchestrator.balancers.nginx_master import NginxMaster
 from rollproof.orchestrator.balancers.nginx_options import AgentOptions, listen_on, load_key, parse
-from rollproof.orchestrator.balancers.nginx_sockets import Socket, can_shut, find_sockets, shut
+from rollproof.orchestrator.balancers.nginx_sockets import can_shut, connections, shut
 
 USAGE_EXIT = 2
 DIED_EXIT = 1
 
 _GRACE_S = 5.0
 _WATCH_S = 0.5
-_RETIRING_S = 0.05
+_RETIRING_S = 0.1
+_RETIRED_S = 0.5  # a worker that was just about to send a request to the target has done so by then
 _LOG_READ_MAX = 1024 * 1024
 _EMPTY = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
 
@@ -56,7 +57,8 @@ class Agent:
         self.grace_s = _GRACE_S
         self._table, self._shape, self._version = _EMPTY, options.shape, 0
         self._addresses: dict[str, str] = {}  # target id -> where it is, or was, connected to
-        self._retiring: dict[str, str] = {}  # targets that left the table: their idle connections are to be closed
+        self._names: dict[str, str] = {}  # what cookies call a target whose id is too long for them
+        self._retiring: dict[str, tuple[str, float]] = {}  # targets that left the table: address, since when
         self._seen: dict[str, tuple[int, frozenset[str]]] = {}  # target id -> connections counted, those open now
         self._lock = asyncio.Lock()
         self._can_shut = options.cut == "auto" and can_shut()
@@ -139,15 +141,17 @@ class Agent:
             self._shape = shape
         if table.stickiness != self._table.stickiness:
             self._version += 1
-        state = nginx_table.state(table, self._key, resolved, published_at=time.time(), version=self._version)
+        self._names |= nginx_table.long_names(targets)
+        state = nginx_table.state(
+            table, self._key, resolved, self._names, published_at=time.time(), version=self._version
+        )
         await self._master.tell("PUT", "/state", {"table": state})
+        former = {t.id for node in self._table.nodes for t in node.targets}
         self._table = table
-        current = {target_id: resolved[address] for target_id, address in targets.items()}
-        for target_id, address in self._addresses.items():
-            if current.get(target_id) != address:
-                self._retiring[target_id] = address
-        self._addresses |= current
-        for target_id in current:
+        self._addresses |= {target_id: resolved[address] for target_id, address in targets.items()}
+        for target_id in former - targets.keys():
+            self._retiring[target_id] = (self._addresses[target_id], time.monotonic())
+        for target_id in targets:
             self._retiring.pop(target_id, None)
 
     async def _get_table(self, _: Any) -> Answer:
@@ -167,16 +171,13 @@ class Agent:
         counts = (await self._master.tell("GET", "/counts"))["counts"]
         await self._master.tell("POST", "/cut", {"target": target_id})
         if self._can_shut and not self._is_anothers(address, target_id):
-            shut(self._sockets(address))
+            shut(self._master.workers(), {address})
         return 200, {"cut": nginx_table.outstanding(counts, target_id)}
 
     def _is_anothers(self, address: str, target_id: str) -> bool:
         """Whether the address has gone over to another target of the table."""
         ids = {t.id for node in self._table.nodes for t in node.targets}
         return any(self._addresses[other] == address for other in ids if other != target_id)
-
-    def _sockets(self, address: str) -> list[Socket]:
-        return find_sockets(self._master.workers(), address)
 
     async def _watch(self) -> None:
         """What is to be noticed: nginx died, a worker died, a target that left has answered its last request."""
@@ -191,26 +192,31 @@ class Agent:
         self.stop_requested.set()
 
     async def _close_idle(self) -> None:
-        if not self._retiring or not self._can_shut:
+        before = time.monotonic() - _RETIRED_S
+        due = {t: address for t, (address, since) in self._retiring.items() if since < before}
+        if not due or not self._can_shut:
             return
         counts = (await self._master.tell("GET", "/counts"))["counts"]
-        for target_id, address in list(self._retiring.items()):
-            if nginx_table.outstanding(counts, target_id) == 0:
-                if not self._is_anothers(address, target_id):
-                    shut(self._sockets(address))
-                del self._retiring[target_id]
+        idle = {t: address for t, address in due.items() if nginx_table.outstanding(counts, t) == 0}
+        unused = {address for target_id, address in idle.items() if not self._is_anothers(address, target_id)}
+        if unused:
+            shut(self._master.workers(), unused)
+        self._retiring = {t: kept for t, kept in self._retiring.items() if t not in idle}
 
     async def _get_counters(self, _: Any) -> Answer:
         told = await self._master.tell("GET", "/counts")
-        connections = {target_id: self._connections(target_id) for target_id in self._addresses}
-        return 200, nginx_table.counters(told["counts"], told["active"], self._table, connections)
+        if self._can_shut:
+            self._count_connections()
+        counted = {target_id: count for target_id, (count, _) in self._seen.items()}
+        return 200, nginx_table.counters(told["counts"], told["active"], self._table, counted)
 
-    def _connections(self, target_id: str) -> int:
-        """Connections ever seen to a target: counted at each look, so those between two looks are missed."""
-        count, known = self._seen.get(target_id, (0, frozenset()))
-        now = frozenset(inode for _, _, inode in self._sockets(self._addresses[target_id])) if self._can_shut else known
-        self._seen[target_id] = (count + len(now - known), now)
-        return self._seen[target_id][0]
+    def _count_connections(self) -> None:
+        """Connections ever seen to each target: counted at each look, so those between two looks are missed."""
+        there = connections(self._master.workers())
+        for target_id, address in self._addresses.items():
+            count, known = self._seen.get(target_id, (0, frozenset()))
+            now = frozenset(there.get(address, ()))
+            self._seen[target_id] = (count + len(now - known), now)
 
     # --- the rest ---------------------------------------------------------------------------------------
 

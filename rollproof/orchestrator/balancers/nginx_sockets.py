@@ -16,17 +16,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 
 _PIDFD_GETFD = 438  # the same number on every architecture
-_ESTABLISHING = frozenset({"01", "02", "08"})  # ESTABLISHED, SYN_SENT, CLOSE_WAIT
 _PROC = Path("/proc")
-
-Socket = tuple[int, int, str]
-"""Process, descriptor, and the socket's inode: the same as long as the connection lives."""
 
 
 def can_shut() -> bool:
@@ -35,7 +30,11 @@ def can_shut() -> bool:
         return False
     reading, writing = os.pipe()
     try:
-        os.close(_borrow(os.getpid(), reading))
+        pidfd = os.pidfd_open(os.getpid())
+        try:
+            os.close(_borrow(pidfd, reading))
+        finally:
+            os.close(pidfd)
     except OSError:
         return False
     finally:
@@ -44,60 +43,50 @@ def can_shut() -> bool:
     return True
 
 
-def find_sockets(processes: Iterable[int], address: str) -> list[Socket]:
-    """The processes' connections to `address`."""
-    found: list[Socket] = []
-    for pid in processes:
-        with suppress(OSError):
-            inodes = _inodes_to(pid, address)
-            if inodes:
-                found += [(pid, fd, inode) for fd, inode in _descriptors(pid) if inode in inodes]
+def connections(processes: Iterable[int]) -> dict[str, set[str]]:
+    """The processes' TCP connections: the address at the other end, and the inodes of the sockets."""
+    found: dict[str, set[str]] = {}
+    for _, address, inode in _each(processes):
+        found.setdefault(address, set()).add(inode)
     return found
 
 
-def shut(sockets: Iterable[Socket]) -> int:
-    """Shut each of them down; one that is gone meanwhile is passed over. Returns how many were shut."""
+def shut(processes: Iterable[int], addresses: Collection[str]) -> int:
+    """Shut every connection of the processes to one of `addresses`. Returns how many there were."""
     done = 0
-    for pid, fd, inode in sockets:
-        with suppress(OSError):
-            borrowed = socket.socket(fileno=_borrow(pid, fd))
-            with borrowed:
-                if str(os.fstat(borrowed.fileno()).st_ino) == inode:
-                    borrowed.shutdown(socket.SHUT_RDWR)
-                    done += 1
+    for borrowed, address, _ in _each(processes):
+        if address in addresses:
+            with suppress(OSError):  # it has just been closed from the other end
+                borrowed.shutdown(socket.SHUT_RDWR)
+                done += 1
     return done
 
 
-def _borrow(pid: int, fd: int) -> int:
-    pidfd = os.pidfd_open(pid)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        borrowed = libc.syscall(_PIDFD_GETFD, pidfd, fd, 0)
-        if borrowed < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return int(borrowed)
-    finally:
-        os.close(pidfd)
+def _each(processes: Iterable[int]) -> Iterator[tuple[socket.socket, str, str]]:
+    """Each connection: borrowed for the moment, its other end, its inode."""
+    for pid in processes:
+        with suppress(OSError):  # it has just ended
+            pidfd = os.pidfd_open(pid)
+            try:
+                for fd, inode in _descriptors(pid):
+                    with suppress(OSError), socket.socket(fileno=_borrow(pidfd, fd)) as borrowed:
+                        peer = borrowed.getpeername()
+                        if isinstance(peer, tuple):
+                            yield borrowed, _text(peer), inode
+            finally:
+                os.close(pidfd)
 
 
-def _inodes_to(pid: int, address: str) -> set[str]:
-    """Inodes of the TCP sockets in the process's network whose other end is `address`."""
-    host, _, port = address.rpartition(":")
-    ip = ip_address(host.strip("[]"))
-    table = _PROC / str(pid) / "net" / ("tcp6" if ip.version == 6 else "tcp")
-    wanted = f"{_as_kernel(ip.packed)}:{int(port):04X}"
-    rows = (line.split() for line in table.read_text().splitlines()[1:])
-    return {row[9] for row in rows if row[2] == wanted and row[3] in _ESTABLISHING}
+def _text(peer: tuple[str, int]) -> str:
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
 
 
-def _as_kernel(packed: bytes) -> str:
-    """An address as /proc/net/tcp has it: 32-bit words of the machine's byte order.
-
-    >>> _as_kernel(bytes([127, 0, 0, 1])) in ("0100007F", "7F000001")
-    True
-    """
-    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
-    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+def _borrow(pidfd: int, fd: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    borrowed = libc.syscall(_PIDFD_GETFD, pidfd, fd, 0)
+    if borrowed < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(borrowed)
 
 
 def _descriptors(pid: int) -> list[tuple[int, str]]:

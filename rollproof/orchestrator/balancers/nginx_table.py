@@ -7,7 +7,7 @@ which cookies still reach their target, how long a sealed cookie may be handed o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rollproof.core.errors import UsageError
@@ -63,19 +63,32 @@ def cookie_context(stickiness: Stickiness, target_group_arn: str) -> bytes:
     return kind + target_group_arn.encode()
 
 
+def long_names(target_ids: Iterable[str]) -> dict[str, str]:
+    """What a cookie calls each target whose id is too long for it, in hex; JavaScript derives the others itself."""
+    named = {target_id: target_key(target_id) for target_id in target_ids}
+    return {target_id: name.hex() for target_id, name in named.items() if name != target_id.encode()}
+
+
 def state(
-    table: RoutingTable, key: bytes, addresses: Mapping[str, str], *, published_at: float, version: int
+    table: RoutingTable,
+    key: bytes,
+    addresses: Mapping[str, str],
+    names: Mapping[str, str],
+    *,
+    published_at: float,
+    version: int,
 ) -> dict[str, str]:
     """The entries of the dictionary `alb_table`.
 
-    `addresses`: where each address of the table is connected to, names resolved. `published_at`: UNIX time.
+    `addresses`: where each address of the table is connected to, host names resolved. `names`: of `long_names`, with
+    those of former tables, since a worker may still be answering from the last one. `published_at`: UNIX time.
     `version`: changes with the stickiness settings, so that no cookie of the former ones is handed out.
     """
     views = [node_view(table, node) for node in table.nodes]
     choices = {f"choice{n}": _choice(view, addresses, published_at) for n, view in enumerate(views)}
     return {
         **choices,
-        "secret": json.dumps(_secret(table, key)),
+        "secret": json.dumps(_secret(table, key, names)),
         "sticky": _sticky(table, views, addresses, version),
     }
 
@@ -104,7 +117,7 @@ def _choice(view: NodeView, addresses: Mapping[str, str], published_at: float) -
     return "\n".join([f"{view.algorithm.value} {slow_start_ms} {round(published_at * 1000)}", *rows])
 
 
-def _secret(table: RoutingTable, key: bytes) -> dict[str, Any]:
+def _secret(table: RoutingTable, key: bytes, names: Mapping[str, str]) -> dict[str, Any]:
     stickiness = table.stickiness
     is_app = stickiness.type is StickinessType.APP_COOKIE
     kept_s = min(_KEPT_S_MAX, stickiness.duration_s / _KEPT_SHARE)
@@ -116,7 +129,7 @@ def _secret(table: RoutingTable, key: bytes) -> dict[str, Any]:
         "duration_ms": stickiness.duration_s * 1000,
         "keep_ms": kept_s * 1000 if kept_s >= _KEPT_S_MIN else 0,
         "cookie_name": stickiness.cookie_name,
-        "keys": {t.id: target_key(t.id).hex() for node in table.nodes for t in node.targets},
+        "names": dict(names),
     }
 
 
