@@ -111,9 +111,12 @@ async def test_nginx_dies_with_its_agent_and_the_next_one_takes_its_place(option
     assert (await again.stage.control("GET", "/v1/counters"))[1]["totals"]["NonStickyRequestCount"] == 0
 
 
-async def test_an_agent_ends_when_its_nginx_dies(options: NginxOptions, play: Play) -> None:
-    (await master_of(play)).kill()
+async def test_an_agent_ends_when_its_nginx_dies_and_leaves_no_worker(options: NginxOptions, play: Play) -> None:
+    master = await master_of(play)
+    workers = master.children()
+    master.kill()
     await until(lambda: not is_nginx_running(options.control))
+    await until(lambda: not any(worker.is_running() for worker in workers))
 
 
 async def test_a_worker_that_dies_takes_its_requests_with_it_and_the_table_stays(

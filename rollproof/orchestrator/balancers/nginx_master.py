@@ -50,6 +50,7 @@ class NginxMaster:
             stdin=subprocess.DEVNULL,
             env={**os.environ, "NGINX": f"{fd};", "TZ": "UTC"},  # how nginx hands sockets to its next binary
             pass_fds=(fd,),
+            process_group=0,  # its workers are in it, too: see `kill`
             preexec_fn=_before_exec,  # noqa: PLW1509 - no thread has been started yet
         )
         listening.close()
@@ -128,14 +129,12 @@ class NginxMaster:
         self.kill()
 
     def kill(self) -> None:
+        """End it now, and its workers: they would outlive a master that was killed."""
         if self._child is None:
             return
-        workers = list(self.workers()) if self.is_running else []
-        self._child.kill()
+        with suppress(OSError):
+            os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
-        for pid in workers:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
 
 
 async def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:

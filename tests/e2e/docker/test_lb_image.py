@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -24,17 +23,8 @@ from rollproof.testing.balancer_target import TargetServer
 from rollproof.testing.balancer_wire import get
 from tests.orchestrator.test_nginx_balancer import NginxContract, ProcessStage
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SANDBOX = ("--read-only", "--tmpfs=/run/alb:mode=1777", "--cap-drop=ALL", "--security-opt=no-new-privileges")
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0,
-        reason="no Docker Engine answers",
-    ),
-]
 
 
 def docker(*words: str) -> str:
