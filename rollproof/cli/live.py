@@ -15,7 +15,7 @@ from rollproof.history import Record
 from rollproof.probe import Probe
 
 SHOWN_ID = 8
-SILENCE_S = 8.0
+SILENCE_S = 15.0
 """Without a terminal, a line of progress is printed when nothing else was said for so long."""
 _BEATS = {
     "warmed-up": "every session has written and read once",
