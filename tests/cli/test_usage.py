@@ -105,3 +105,7 @@ def test_knobs_as_json_name_their_source(rollproof: Callable[..., Done]) -> None
     assert knobs["deregistration_delay_s"]["source"] == "--set"
     assert knobs["desired_count"]["source"].endswith("aws/ecs.yaml:Service.DesiredCount")
     assert knobs["drain_propagation_s"]["source"].startswith("observed")
+
+
+def test_version_is_told(rollproof: Callable[..., Done]) -> None:
+    assert rollproof("--version").stdout.startswith("rollproof 0.")

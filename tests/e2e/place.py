@@ -144,7 +144,7 @@ class Place:
     def start(self, *arguments: str, **env: str) -> Running:
         self.started += 1
         runs, stem = self.root / f"runs{self.started}", self.root / f"said{self.started}"
-        command = [sys.executable, "-m", "rollproof.cli.main", *arguments]
+        command = [sys.executable, "-m", "rollproof", *arguments]
         if arguments[0] in ("rehearse", "up"):
             command += ["--runs", str(runs)]
         if arguments[0] in ("up", "deploy", "status", "stop-task", "down"):
