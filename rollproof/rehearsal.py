@@ -46,6 +46,7 @@ AWS = Timing()
 PROBE = ProbeOptions("http://localhost/mcp", sessions=20, delay_s=1.0)
 
 _WARM_UP_S = 60.0
+_STEPS_AT_MOST = 6  # before a session's first operation is done: its phase, and the operation itself
 _MARGIN_S = 60.0
 _LOG_LINES = 12
 
@@ -179,7 +180,7 @@ async def _play(stage: LocalStage, rehearsal: Rehearsal, on_probe: Callable[[Pro
     async with _probing(stage, rehearsal) as probe:
         if on_probe is not None:
             on_probe(probe)
-        await _together(stage, probe.warmed_up(_WARM_UP_S))
+        await _together(stage, probe.warmed_up(_WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s))
         is_over = await disrupt(stage, rehearsal.disruption)
         await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
         stage.history.record("mark", name="steady")

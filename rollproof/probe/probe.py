@@ -67,9 +67,11 @@ class Probe:
             if found is None:
                 return
             self._record_settings(found)
+            operation_s = self.options.delay_s * len(found.plan.steps("", 1))
+            phases = spread(self.options.sessions, operation_s, self._random)
             async with asyncio.TaskGroup() as group:
-                for index in range(self.options.sessions):
-                    group.create_task(self._session(index, found).run(stop))
+                for index, phase_s in enumerate(phases):
+                    group.create_task(self._session(index, phase_s, found).run(stop))
             self._recorder.record("mark", name="probe-ended")
         finally:
             self._settled.set()
@@ -107,10 +109,9 @@ class Probe:
     def _wire(self, cookies: CookieMode) -> Wire:
         return Wire(self.options, self._transports(), CookieJar(self.options.endpoint, cookies), self._clock)
 
-    def _session(self, index: int, found: Discovery) -> ProbeSession:
+    def _session(self, index: int, phase_s: float, found: Discovery) -> ProbeSession:
         options = self.options
         name = f"s{index + 1:0{len(str(options.sessions))}d}"
-        phase_s = self._random.uniform(0, options.delay_s) if options.sessions > 1 else 0.0
         first_pause_s = options.ramp_up_s * index / options.sessions + phase_s
         is_slow = bool(options.slow_every) and index % options.slow_every == 0
         return ProbeSession(
@@ -143,3 +144,14 @@ class Probe:
         }
         for name, value in facts.items():
             self._recorder.record("setting", name=f"probe.{name}", value=value, source="the server")
+
+
+def spread(sessions: int, operation_s: float, random: Random) -> list[float]:
+    """When each session begins: evenly over the length of one operation, in an order drawn by chance.
+
+    At any moment every step of the operation is then some session's next one. Drawn independently, or over less than
+    an operation, all could be between a read and the next write when they move, and no split pair would be seen.
+    """
+    slots = [operation_s * (slot + random.random()) / sessions for slot in range(sessions)]
+    random.shuffle(slots)
+    return slots if sessions > 1 else [0.0]
