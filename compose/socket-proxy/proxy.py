@@ -3,7 +3,8 @@
     python proxy.py           serve until SIGTERM
     python proxy.py --check   exit 0 if it serves and the Engine answers: the container's health check
 
-Environment: PROJECT, SERVICE, NETWORK, IMAGES (separated by spaces); LISTEN and ENGINE, paths of sockets.
+Environment: PROJECT, SERVICE, NETWORK, IMAGES (separated by spaces); LISTEN and ENGINE, paths of sockets; KEEP,
+services whose killed containers are started again (keeper.py).
 
 One request a connection. It is read whole, judged, and written anew for the Engine with `Connection: close`; what
 a client sends behind it is never passed on, so no second request can hide in the first.
@@ -25,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from keeper import PAUSE_S, Deaths, events_target, keep
 from rules import Forbidden, Scope, allowed_body
 
 HEAD_LIMIT = 64 * 1024
@@ -99,11 +101,23 @@ class Proxy:
         await asyncio.gather(*(self._ask("DELETE", f"/containers/{name}?force=1&v=1") for name in names))
         return len(names)
 
+    async def keep(self, services: frozenset[str], *, pause_s: float = PAUSE_S) -> None:
+        """Start the project's parts again when they were killed."""
+
+        async def start(part: str) -> bytes:
+            return await self._call("POST", f"/containers/{part}/start")
+
+        events = own_request("GET", events_target(self._scope.project))
+        await keep(self._engine, events, Deaths(self._scope.project, services), start, say, pause_s=pause_s)
+
     async def _ask(self, method: str, target: str) -> bytes:
-        """A call of our own; HTTP/1.0, so that its answer is neither chunked nor kept open."""
         allowed_body(self._scope, method, target, b"")
+        return await self._call(method, target)
+
+    async def _call(self, method: str, target: str) -> bytes:
+        """A call of our own."""
         answers, asks = await asyncio.open_unix_connection(self._engine)
-        asks.write(request(method, target, b"").replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+        asks.write(own_request(method, target))
         received = await answers.read()
         asks.close()
         return received.partition(b"\r\n\r\n")[2]
@@ -140,6 +154,11 @@ def request(method: str, target: str, body: bytes) -> bytes:
     return head.encode("ascii") + b"\r\n" + body
 
 
+def own_request(method: str, target: str) -> bytes:
+    """HTTP/1.0, so that its answer is neither chunked nor kept open."""
+    return request(method, target, b"").replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+
+
 def answer(status: int, message: str) -> bytes:
     """An error in the Engine's own form, which its clients show."""
     body = json.dumps({"message": message}).encode()
@@ -157,7 +176,7 @@ def say(text: str) -> None:
     print(text.encode("ascii", "backslashreplace").decode(), flush=True)  # noqa: T201 - the container's log
 
 
-async def run(listen: Path, engine: str, scope: Scope) -> None:
+async def run(listen: Path, engine: str, scope: Scope, kept: frozenset[str]) -> None:
     proxy, stop = Proxy(scope, engine), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -167,7 +186,9 @@ async def run(listen: Path, engine: str, scope: Scope) -> None:
     # Only the orchestrator's container has this directory besides us; it runs as another user.
     os.chmod(listen, 0o666)  # noqa: S103
     say(f"serving project {scope.project}, network {scope.network}, images {' '.join(scope.images)}")
+    keeping = asyncio.create_task(proxy.keep(kept))
     await stop.wait()
+    keeping.cancel()
     server.close()
     if proxy.open:
         return
@@ -198,7 +219,8 @@ def main() -> int:
     except KeyError as error:
         say(f"{error} is not set")
         return 2
-    asyncio.run(run(listen, environment.get("ENGINE", "/var/run/docker.sock"), scope))
+    kept = frozenset(environment.get("KEEP", "").split())
+    asyncio.run(run(listen, environment.get("ENGINE", "/var/run/docker.sock"), scope, kept))
     return 0
 
 
