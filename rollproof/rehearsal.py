@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -34,8 +34,8 @@ from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scal
 from rollproof.core.world import World
 from rollproof.history import Record, read_history
 from rollproof.orchestrator.clearing import REHEARSAL_PREFIX, clear_abandoned
-from rollproof.orchestrator.local_stage import LocalStage, open_stage
-from rollproof.orchestrator.loop import Orchestrator
+from rollproof.orchestrator.local_stage import open_stage
+from rollproof.orchestrator.stage import Service, Stage
 from rollproof.orchestrator.stage_files import StagePlan
 from rollproof.probe import Probe, ProbeOptions
 from rollproof.report import write_reports
@@ -70,6 +70,15 @@ _JUDGED_AS = {
 }
 
 
+BadCommands = Mapping[Disruption, tuple[str, ...]]
+"""What a task of a new revision that is no good runs instead of the server."""
+
+AS_PROCESSES: BadCommands = {
+    Disruption.BAD_IMAGE: NEVER_LISTENS,
+    Disruption.CRASHING_IMAGE: CRASHES_AT_START,
+}
+
+
 @dataclass(frozen=True)
 class Rehearsal:
     """Everything that a run is made of. `settings` with what-ifs applied, `template` without; both unscaled."""
@@ -89,6 +98,7 @@ class Rehearsal:
     timeout_s: float = 0.0  # for each wait for a steady state; 0: from the timings
     command: str = "rollproof rehearse"
     strategy: str = ""
+    bad_commands: BadCommands = field(default_factory=lambda: AS_PROCESSES)
 
     @property
     def settings(self) -> Settings:
@@ -105,7 +115,6 @@ async def rehearse(
     rehearsal: Rehearsal,
     *,
     listener: Callable[[Record], None] | None = None,
-    on_probe: Callable[[Probe], None] | None = None,
 ) -> Rehearsed:
     """Play it to the end. Nothing of the stage is left running, whatever happens; the run's directory stays.
 
@@ -117,7 +126,7 @@ async def rehearse(
         plan = stage_plan(rehearsal, directory / "stage", run_dir)
         async with open_stage(plan, listener) as stage:
             record_settings(stage, rehearsal)
-            await _play(stage, rehearsal, on_probe)
+            await play(stage, rehearsal)
     return Rehearsed(write_reports(run_dir, read_history(run_dir / "history.jsonl")), run_dir)
 
 
@@ -174,21 +183,20 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
     )
 
 
-async def _play(stage: LocalStage, rehearsal: Rehearsal, on_probe: Callable[[Probe], None] | None) -> None:
+async def play(stage: Stage, rehearsal: Rehearsal) -> None:
+    """Warm up, disrupt, wait until steady, on a stage that is open. Raises as `rehearse`."""
     patience = Patience(stage, rehearsal)
     await patience.wait("the service to become steady", lambda world: world.is_steady, fail_early=True)
     async with _probing(stage, rehearsal) as probe:
-        if on_probe is not None:
-            on_probe(probe)
         await _together(stage, probe.warmed_up(_WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s))
-        is_over = await disrupt(stage, rehearsal.disruption)
+        is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
         await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
         stage.history.record("mark", name="steady")
         await _together(stage, asyncio.sleep(2 * rehearsal.probe.delay_s + 1.0))
 
 
 @asynccontextmanager
-async def _probing(stage: LocalStage, rehearsal: Rehearsal) -> AsyncIterator[Probe]:
+async def _probing(stage: Stage, rehearsal: Rehearsal) -> AsyncIterator[Probe]:
     """Sessions that call until the block ends; then each reads its state once more."""
     options = replace(rehearsal.probe, endpoint=stage.endpoint + rehearsal.mcp_path)
     probe = Probe(options, stage.history, stage.clock, random=Random(rehearsal.seed))
@@ -207,7 +215,9 @@ async def _probing(stage: LocalStage, rehearsal: Rehearsal) -> AsyncIterator[Pro
         await asyncio.gather(run, return_exceptions=True)
 
 
-async def disrupt(stage: LocalStage, disruption: Disruption) -> Callable[[World], bool]:
+async def disrupt(
+    stage: Stage, disruption: Disruption, bad_commands: BadCommands = AS_PROCESSES
+) -> Callable[[World], bool]:
     """Do it, and return what holds when it is over."""
     orchestrator = stage.orchestrator
     if disruption in (Disruption.CRASH, Disruption.STOP_TASK):
@@ -220,16 +230,15 @@ async def disrupt(stage: LocalStage, disruption: Disruption) -> Callable[[World]
         return lambda world: world.is_steady and _is_gone(world, victim)
     number = orchestrator.world.deployments_made
     stage.history.record("mark", name="deployment-triggered")
-    orchestrator.tell(_deployment(orchestrator.world, disruption))
+    orchestrator.tell(_deployment(orchestrator.world, bad_commands.get(disruption)))
     return lambda world: world.deployments_made > number and _has_ended(world)
 
 
-def _deployment(world: World, disruption: Disruption) -> ServiceUpdateRequested:
-    if disruption is Disruption.ROLLING:
+def _deployment(world: World, bad_command: tuple[str, ...] | None) -> ServiceUpdateRequested:
+    if bad_command is None:
         return ServiceUpdateRequested(force_new_deployment=True)
     now = world.settings.task_definition
-    command = NEVER_LISTENS if disruption is Disruption.BAD_IMAGE else CRASHES_AT_START
-    return ServiceUpdateRequested(task_definition=replace(now, revision=now.revision + 1, command=command))
+    return ServiceUpdateRequested(task_definition=replace(now, revision=now.revision + 1, command=bad_command))
 
 
 def _is_gone(world: World, task_id: str) -> bool:
@@ -245,7 +254,7 @@ def _has_ended(world: World) -> bool:
 class Patience:
     """Waits for the service, as long as its timings can take: twice that, plus a minute."""
 
-    def __init__(self, stage: LocalStage, rehearsal: Rehearsal) -> None:
+    def __init__(self, stage: Stage, rehearsal: Rehearsal) -> None:
         self._stage, self._timeout_s = stage, rehearsal.timeout_s or patience_s(rehearsal)
 
     async def wait(self, what: str, condition: Callable[[World], bool], *, fail_early: bool = False) -> None:
@@ -296,7 +305,7 @@ def _is_hopeless(world: World) -> bool:
     return world.last_completed is None and max(world.primary.failed_tasks, crashed) >= 2
 
 
-def _situation(orchestrator: Orchestrator) -> str:
+def _situation(orchestrator: Service) -> str:
     """Why it may not be steady: what the machine refuses, else how the last task failed, else what ECS said last."""
     world = orchestrator.world
     if orchestrator.trouble:
@@ -313,7 +322,7 @@ def _situation(orchestrator: Orchestrator) -> str:
     return f"task {last.id[:8]}: {last.stopped_reason}{code}"
 
 
-def _log_hint(stage: LocalStage) -> str:
+def _log_hint(stage: Stage) -> str:
     """The last lines of the newest task log, which say more than we can."""
     logs = sorted((stage.plan.run_dir / "logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
     if not logs:
@@ -323,7 +332,7 @@ def _log_hint(stage: LocalStage) -> str:
     return f"its log, {logs[-1]}, ends with:\n{said}"
 
 
-async def _together(stage: LocalStage, waiting: Awaitable[Any]) -> None:
+async def _together(stage: Stage, waiting: Awaitable[Any]) -> None:
     """Wait, but not longer than the stage itself lives: its error is then ours."""
     task = asyncio.ensure_future(waiting)
     try:
@@ -337,7 +346,7 @@ async def _together(stage: LocalStage, waiting: Awaitable[Any]) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def record_settings(stage: LocalStage, rehearsal: Rehearsal) -> None:
+def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "local") -> None:
     """Every knob as it is used, in real seconds, with its source: the verdict and the report go by these."""
     settings = scale_settings(rehearsal.settings, rehearsal.speed)
     template = scale_settings(rehearsal.template, rehearsal.speed)
@@ -351,7 +360,7 @@ def record_settings(stage: LocalStage, rehearsal: Rehearsal) -> None:
         source = "--set" if changed else timing.metadata["source"]
         record("setting", name=f"timing.{timing.name}", value=getattr(used, timing.name), source=source)
     others: Mapping[str, Any] = {
-        "stage": "local",
+        "stage": stage_name,
         "speed": rehearsal.speed,
         "unscaled": ", ".join(APPLICATION_TIME),
         "seed": rehearsal.seed,

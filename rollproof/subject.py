@@ -1,7 +1,7 @@
 """The server under rehearsal: where it comes from, and what it is deployed with.
 
-Three kinds of subject: the sample server with its own templates, `--app module:factory` (any ASGI application),
-and `--command "..."` (any program that listens on $PORT). Templates of one's own go with each of them.
+The sample server with its own templates, `--app module:factory` (any ASGI application), `--command "..."` (any program
+that listens on $PORT), or `--image NAME` (docker stage). Templates of one's own go with each of them.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def find_subject(
     *,
     app: str = "",
     command: str = "",
+    image: str = "",
     templates: Sequence[Path] = (),
     parameters: Mapping[str, str] | None = None,
     imports: Mapping[str, str] | None = None,
@@ -73,9 +74,9 @@ def find_subject(
     working_directory: Path | None = None,
 ) -> Subject:
     """The subject that these flags name. Raises UsageError for a template, app or command that cannot be used."""
-    if app and command:
-        raise UsageError("--app and --command exclude each other", hint="give one of them")
-    is_sample = not app and not command
+    if sum(map(bool, (app, command, image))) > 1:
+        raise UsageError("--app, --command and --image exclude each other", hint="give one of them")
+    is_sample = not (app or command or image)
     root = sample_root() if is_sample else Path(working_directory or Path.cwd())
     if is_sample and not templates:
         templates = (root / "aws" / "infrastructure.yaml", root / "aws" / "ecs.yaml")
@@ -83,9 +84,9 @@ def find_subject(
         settings_from_templates(templates, parameters, imports=imports, service=service) if templates else _own_server()
     )
     settings = _with_environment(reading.settings, {"HOST": "127.0.0.1"} | dict(environment or {}))
-    image = ImageSpec(_start_command(app, command), root)
+    start = ImageSpec(() if image else _start_command(app, command), root)
     needs_redis = "REDIS_URL" in reading.secret_names and "REDIS_URL" not in (environment or {})
-    return Subject(settings, {settings.task_definition.image: image}, needs_redis, is_sample, reading.notes)
+    return Subject(settings, {settings.task_definition.image: start}, needs_redis, is_sample, reading.notes)
 
 
 def _start_command(app: str, command: str) -> tuple[str, ...]:

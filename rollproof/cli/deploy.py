@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from rollproof.cli import options as o
 from rollproof.cli.live import short
 from rollproof.cli.running import FAIL, err, out, run
+from rollproof.cli.stage import StageName, StageOption, act_in_compose
 from rollproof.core.errors import Permanent
 from rollproof.orchestrator.control import NothingUp, ask
 
@@ -27,12 +29,15 @@ rollproof deploy --command "sleep 600"              a server that never listens
 
 rollproof deploy --desired-count 4 --no-wait
 
+rollproof deploy --stage docker --force-new-deployment
+
 Exit codes: 0 it completed, 1 it failed or was rolled back.
 """
 _LOOK_S = 0.2
 
 
 def command(
+    stage: StageOption = StageName.LOCAL,
     force_new_deployment: Annotated[
         bool, typer.Option("--force-new-deployment", help="Replace all tasks though nothing changed.")
     ] = False,
@@ -47,6 +52,8 @@ def command(
     as_json: o.Json = False,
 ) -> None:
     """Deploy to the stage that is up, and wait until the service is steady."""
+    if stage is StageName.DOCKER:
+        act_in_compose(sys.argv[1:])
     request = {
         "do": "update-service",
         "force_new_deployment": force_new_deployment,

@@ -1,8 +1,8 @@
 """`python -m rollproof.cli.docker_client`: the command line in the project's containers.
 
 All commands as everywhere, on the stage that Compose has set; `rehearse` plays on that stage. Flags that set
-something of the service set the stage anew; without one it is rehearsed as it is. In the orchestrator's container
-there is `orchestrate`, too.
+something of the service set the stage anew; without one it is rehearsed as it is. `play` is `rehearse` for a program:
+orchestrator/compose_stage.py. In the orchestrator's container there is `orchestrate`, too.
 """
 
 from __future__ import annotations
@@ -10,94 +10,87 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from rollproof.cli import main
+from rollproof.cli import main, players
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
-from rollproof.cli.rehearse import PROBE, show
-from rollproof.cli.running import err, run
-from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, DockerRehearsal, make_programme, rehearse_on_docker
-from rollproof.orchestrator.docker_programme import Programme
-from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
-from rollproof.rehearsal import Disruption
+from rollproof.cli.running import run
+from rollproof.cli.stage import StageName
+from rollproof.core.errors import RollproofError
+from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, order_of, read_order, rehearse_on_docker
+from rollproof.orchestrator.compose_stage import as_json
+from rollproof.orchestrator.docker_remote import open_run
+from rollproof.rehearsal import Rehearsed
 
-EXAMPLES = """[bold]Examples[/]
-
-docker compose run --rm client rehearse
-
-docker compose run --rm client rehearse --strategy memory
-
-docker compose run --rm client rehearse --disruption bad-image
-
-Exit codes: 0 pass, 1 a session was lost, 2 usage, 3 nothing was proved.
-"""
-_DONE = "stopped; the stage stays up: docker compose down ends it"
+_STAYS_UP = "stopped; the stage stays up: docker compose down ends it"
 
 
-def command(
-    template: o.Template = None,
-    parameter: o.Parameter = None,
-    env: o.Env = None,
-    strategy: o.Strategy = "",
-    set_: o.Set = None,
-    speed: Annotated[float, typer.Option("--speed", help="0: the stage's own.")] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything drawn by chance. -1: the stage's own.")] = -1,
-    disruption: Annotated[Disruption, typer.Option(help="What is done to the service.")] = Disruption.ROLLING,
-    sessions: Annotated[int, typer.Option(help="Clients at once.", rich_help_panel=PROBE)] = 20,
-    delay: Annotated[float, typer.Option(help="Seconds between two calls.", rich_help_panel=PROBE)] = 1.0,
-    era: Annotated[Era, typer.Option(help="Protocol the clients speak.", rich_help_panel=PROBE)] = Era.LEGACY,
-    cookies: Annotated[CookieMode, typer.Option(help="Set-Cookie?", rich_help_panel=PROBE)] = CookieMode.FULL,
-    session_ids: Annotated[SessionIds, typer.Option(rich_help_panel=PROBE)] = SessionIds.AUTO,
-    reinitialise: Annotated[bool, typer.Option(help="Begin anew on 404.", rich_help_panel=PROBE)] = False,
-    retries: Annotated[int, typer.Option(help="Of a failed operation.", rich_help_panel=PROBE)] = 0,
-    increments: Annotated[Increments, typer.Option(help="Also count.", rich_help_panel=PROBE)] = Increments.KEYED,
-    slow_every: Annotated[int, typer.Option(help="0: none.", rich_help_panel=PROBE)] = 5,
-    slow_s: Annotated[float, typer.Option("--slow", help="Seconds.", rich_help_panel=PROBE)] = 3.0,
-    streams: Annotated[bool, typer.Option(help="GET streams.", rich_help_panel=PROBE)] = True,
-    path: Annotated[str, typer.Option(help="Of the MCP endpoint.", rich_help_panel=PROBE)] = "/mcp",
-    name: Annotated[str, typer.Option(help="Of the run's directory.", rich_help_panel=o.STAGE)] = "",
-    timeout: Annotated[float, typer.Option(help="0: from the timings.", rich_help_panel=o.STAGE)] = 0.0,
-    state_dir: o.StateDir = o.DEFAULT_STATE_DIR,
-    as_json: o.Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every session, every check.")] = False,
-) -> None:
-    """Rehearse a rollout on the stage that Compose has set, and say whose session survived it."""
-    directory = o.state_dir_of(state_dir)
-    programme: Programme | None = None
-    if template or parameter or env or strategy or set_ or speed or seed >= 0:
-        speed, seed = speed or 10.0, max(seed, 1)
-        environment = [*(f"{name}={value}" for name, value in ON_ALL_ADDRESSES.items()), *(env or [])]
-        chosen = o.choose(
-            template=template, parameter=parameter, env=environment, strategy=strategy, sets=set_, speed=speed
-        )
-        programme = make_programme(
-            chosen.subject, chosen.template, chosen.timing, speed=speed, seed=seed, strategy=strategy,
-            state_dir=directory, runs_dir=Path(os.path.abspath("runs")),
+def state_dir() -> Path:
+    return o.state_dir_of(Path(os.environ.get("ROLLPROOF_STATE_DIR", str(o.DEFAULT_STATE_DIR))))
+
+
+class OnTheSpot:
+    """Plays on the stage whose volumes this container has."""
+
+    environment: Mapping[str, str] = ON_ALL_ADDRESSES
+
+    refused: Mapping[str, tuple[str, str]] = dict.fromkeys(
+        ("--app", "--command", "--image", "--redis-url"),
+        ("is not for the project's client", "the image is ROLLPROOF_IMAGE of docker compose up"),
+    )
+
+    def play(self, asked: players.Asked, live: Live) -> Rehearsed:
+        order = order_of(asked.rehearsal, is_as_it_is=asked.is_as_it_is)
+        return run(rehearse_on_docker(order, state_dir(), listener=live.listen), on_stop=_STAYS_UP)
+
+
+def play() -> None:
+    """Play the order on standard input; records on standard output, a line each."""
+
+    async def played() -> None:
+        order = read_order(sys.stdin.buffer.read())
+        await rehearse_on_docker(
+            order, state_dir(), listener=lambda record: _say(as_json(**record)),
+            on_begun=lambda run_dir: _say(as_json("run", name=run_dir.name)),
         )  # fmt: skip
-    probe = ProbeOptions(
-        "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
-        reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
-        open_streams=streams and era is not Era.MODERN,
-    )  # fmt: skip
-    probe.validate()
-    asked = DockerRehearsal(
-        directory, programme, disruption, probe, "/" + path.lstrip("/"), name or f"{strategy or 'sample'}-{disruption}",
-        timeout, o.command_line(),
-    )  # fmt: skip
-    with Live(err, speed or 10.0) as live:
-        done = run(rehearse_on_docker(asked, listener=live.listen, on_probe=live.watch), on_stop=_DONE)
-    show(done.verdict, done.run_dir, as_json=as_json, verbose=verbose)
+
+    _answering(played())
+
+
+def set_stage() -> None:
+    """Set the stage as the order on standard input says."""
+
+    async def set_it() -> None:
+        async with open_run(state_dir(), "up", read_order(sys.stdin.buffer.read()).programme):
+            pass
+
+    _answering(set_it())
+
+
+def _answering(work: Coroutine[Any, Any, None]) -> None:
+    """A failure is the last line on standard output."""
+    try:
+        run(work, on_stop="")
+    except RollproofError as error:
+        name = next(x.__name__ for x in type(error).__mro__ if x.__name__ in ("UsageError", "Permanent", "Temporary"))
+        _say(as_json("failed", error=name, message=error.message, hint=error.hint))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def add_docker_commands() -> None:
-    """`rehearse` on the docker stage; `orchestrate` where the Docker SDK is installed."""
-    commands = main.app.registered_commands
-    commands[:] = [known for known in commands if known.name != "rehearse"]
-    main.app.command("rehearse", epilog=EXAMPLES)(command)
+    """`rehearse` on the spot, `play`; `orchestrate` where the Docker SDK is installed."""
+    players.PLAYERS.update(dict.fromkeys(StageName, OnTheSpot()))
+    o.PROGRAM = "docker compose run --rm client"
+    main.app.command("play", hidden=True)(play)
+    main.app.command("set-stage", hidden=True)(set_stage)
     if importlib.util.find_spec("docker") is not None:
         orchestrate = importlib.import_module("rollproof.cli.orchestrate")
         main.app.command("orchestrate", epilog=orchestrate.EXAMPLES)(orchestrate.command)

@@ -10,6 +10,7 @@ import typer
 
 from rollproof.cli import options as o
 from rollproof.cli.running import out, run
+from rollproof.cli.stage import StageName, StageOption, compose_stage
 from rollproof.core.errors import Permanent, RollproofError
 from rollproof.orchestrator.clearing import clear
 from rollproof.orchestrator.control import ask
@@ -18,19 +19,32 @@ from rollproof.orchestrator.stage_files import StageLock, holder, is_held
 EXAMPLES = """[bold]Examples[/]
 
 rollproof down
+
+rollproof down --stage docker     containers, network and volumes of the Compose project
 """
 _PATIENCE_S = 30.0
 _LOOK_S = 0.1
 
 
 def command(
+    stage: StageOption = StageName.LOCAL,
     state_dir: o.StateDir = o.DEFAULT_STATE_DIR,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing if all is well.")] = False,
 ) -> None:
     """End the stage: tasks, load balancer, Redis. The runs stay."""
-    found = run(_down(o.state_dir_of(state_dir)), on_stop="stopped; something may be left: run rollproof down again")
+    found = run(
+        _down_compose() if stage is StageName.DOCKER else _down(o.state_dir_of(state_dir)),
+        on_stop="stopped; something may be left: run rollproof down again",
+    )
     if not quiet:
         out.print("down; nothing is left running" if found else "nothing was up")
+
+
+async def _down_compose() -> bool:
+    stage = compose_stage()
+    was_there = await stage.is_there()
+    await stage.down()
+    return was_there
 
 
 async def _down(state_dir: Path) -> bool:

@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.status import Status
 
 from rollproof.history import Record
-from rollproof.probe import Probe
 
 SHOWN_ID = 8
 SILENCE_S = 15.0
@@ -26,14 +25,14 @@ _BEATS = {
 
 
 class Live:
-    """Use as a context; `listen` takes history records, `watch` the probe whose progress is shown."""
+    """Use as a context; `listen` takes history records, `say` what is not in the history."""
 
     def __init__(self, console: Console, speed: float, quiet: bool = False) -> None:
         self._console, self._speed, self._quiet = console, speed, quiet
         self._status = Status("setting the stage ...", console=console)
-        self._probe: Probe | None = None
         self._phase = "setting the stage"
-        self._failed = 0
+        self._calls, self._failed = 0, 0
+        self._is_alive: dict[str, bool] = {}  # session -> whether its last call was answered as it should be
         self._said_at = 0.0
 
     def __enter__(self) -> Live:
@@ -46,8 +45,15 @@ class Live:
     ) -> None:
         self._status.stop()
 
-    def watch(self, probe: Probe) -> None:
-        self._probe = probe
+    def say(self, phase: str) -> None:
+        """What goes on before there is a history."""
+        if self._quiet or phase == self._phase:
+            return
+        self._phase = phase
+        if self._console.is_terminal:
+            self._status.update(f"{phase} ...")
+        else:
+            self._console.print(f"           -- {escape(phase)}", soft_wrap=True)
 
     def listen(self, record: Record) -> None:
         if self._quiet:
@@ -60,14 +66,11 @@ class Live:
                 self._say(record, f"-- {self._phase}")
             case "fault":
                 self._say(record, f"-- fault: {record['name']} {str(record.get('target', ''))[:SHOWN_ID]}")
-            case "call" if not record["ok"] and self._failed < 1:
-                self._failed += 1
-                self._say(
-                    record, f"-- first failed call: {record['session']} {record['tool']} {record.get('signature')}"
-                )
+            case "call":
+                self._count(record)
             case "setting" if record["name"] in ("redis", "endpoint"):
                 self._say(record, f"-- {record['name']}: {record['value']}")
-            case "call" | "task":
+            case "task":
                 pass
             case _:
                 return
@@ -81,13 +84,22 @@ class Live:
         self._said_at = record["t"]
         self._console.print(f"{record['t']:7.1f} s  {escape(text)}", soft_wrap=True)
 
+    def _count(self, call: Record) -> None:
+        self._calls += 1
+        self._is_alive[str(call["session"])] = bool(call["ok"])
+        if call["ok"]:
+            return
+        self._failed += 1
+        if self._failed == 1:
+            self._say(call, f"-- first failed call: {call['session']} {call['tool']} {call.get('signature')}")
+
     def _line(self, t: float) -> str:
-        if self._probe is None:
+        if not self._calls:
             return "waiting for a steady service"
-        progress = self._probe.progress
+        alive = sum(self._is_alive.values())
         return (
-            f"{t * self._speed:.0f} AWS s, {self._phase}; {progress.calls} calls, "
-            f"{progress.failures} failed, {progress.alive} of {progress.sessions} sessions alive"
+            f"{t * self._speed:.0f} AWS s, {self._phase}; {self._calls} calls, "
+            f"{self._failed} failed, {alive} of {len(self._is_alive)} sessions alive"
         )
 
 

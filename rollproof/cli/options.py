@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +31,12 @@ App = Annotated[
 Command = Annotated[
     str,
     typer.Option("--command", metavar="LINE", help="Any program that listens on $PORT.", rich_help_panel=SUBJECT),
+]
+Image = Annotated[
+    str,
+    typer.Option(
+        "--image", metavar="NAME", help="Docker stage only: an image on this machine.", rich_help_panel=SUBJECT
+    ),
 ]
 Template = Annotated[
     list[Path] | None,
@@ -102,6 +108,7 @@ Json = Annotated[bool, typer.Option("--json", help="The same facts as JSON, on s
 
 DEFAULT_STATE_DIR = Path(".rollproof") / "local"
 CONFIG_NAME = "rollproof.toml"
+PROGRAM = "rollproof"
 MAX_SPEED = 100.0
 
 
@@ -119,6 +126,7 @@ def choose(
     *,
     app: str = "",
     command: str = "",
+    image: str = "",
     template: Sequence[Path] | None = None,
     parameter: Sequence[str] | None = None,
     env: Sequence[str] | None = None,
@@ -126,20 +134,25 @@ def choose(
     sets: Sequence[str] | None = None,
     config_file: Path | None = None,
     speed: float = 1.0,
+    environment: Mapping[str, str] | None = None,
 ) -> Chosen:
-    """What the flags and rollproof.toml say; flags win. Raises UsageError, or NotModelled, before anything starts."""
+    """What the flags and rollproof.toml say; flags win. `environment` is what the stage itself adds to the tasks'.
+
+    Raises UsageError, or NotModelled, before anything starts.
+    """
     if not 0 < speed <= MAX_SPEED:
         raise UsageError(f"--speed {speed:g} is out of range", hint=f"above 0, at most {MAX_SPEED:g}")
     config = _config(config_file)
-    own = bool(app or command)
+    own = bool(app or command or image)
     subject = find_subject(
-        app=app or (config.app if config and not command else ""),
-        command=command or (config.command if config and not app else ""),
+        app=app or (config.app if config and not (command or image) else ""),
+        command=command or (config.command if config and not (app or image) else ""),
+        image=image,
         templates=tuple(template or (config.template_files if config else ())),
         parameters={**(config.template_parameters if config else {}), **pairs("--parameter", parameter)},
         imports=config.template_imports if config else {},
         service=config.service if config else "",
-        environment={**(config.env if config and not own else {}), **pairs("--env", env)},
+        environment={**(environment or {}), **(config.env if config and not own else {}), **pairs("--env", env)},
     )
     before = subject.settings
     if strategy:
@@ -172,6 +185,12 @@ def pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def are_given(context: typer.Context, *names: str) -> bool:
+    """Whether any of these parameters of a command was given, on the command line or by the environment."""
+    given = (context.get_parameter_source(name) for name in names)
+    return any(source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT") for source in given)
+
+
 def check_port(port: int) -> None:
     """Raises UsageError for a number that no port has."""
     if not 0 <= port <= 65_535:
@@ -188,7 +207,7 @@ def words(flag: str, line: str) -> tuple[str, ...]:
 
 def command_line() -> str:
     """This command as it can be typed again. Values of variables that may hold secrets are left out."""
-    words, hide = ["rollproof"], False
+    words, hide = shlex.split(PROGRAM), False
     for word in sys.argv[1:]:
         if hide and word.startswith(("redis://", "rediss://")):
             word = "redis://..."  # noqa: PLW2901

@@ -13,10 +13,11 @@ import typer
 from rollproof.cli import options as o
 from rollproof.cli.running import Interrupted, out, run
 from rollproof.core.errors import Permanent
-from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, make_programme
+from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, programme_of
 from rollproof.orchestrator.docker_control import DockerControlServer
 from rollproof.orchestrator.docker_programme import Programme
 from rollproof.orchestrator.docker_site import DockerSite
+from rollproof.rehearsal import Rehearsal
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -43,16 +44,14 @@ def command(
 ) -> None:
     """Set the docker stage, and keep it until SIGTERM. A stage whose orchestrator was killed is taken over."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    on_all = [f"{name}={value}" for name, value in ON_ALL_ADDRESSES.items()]
     chosen = o.choose(
-        template=template, parameter=parameter, env=[*on_all, *(env or [])], strategy=strategy, sets=set_.split(),
-        speed=speed,
+        template=template, parameter=parameter, env=env, strategy=strategy, sets=set_.split(), speed=speed,
+        environment=ON_ALL_ADDRESSES,
     )  # fmt: skip
-    directory = o.state_dir_of(state_dir)
-    base = make_programme(
-        chosen.subject, chosen.template, chosen.timing, speed=speed, seed=seed, strategy=strategy,
-        state_dir=directory, runs_dir=Path(os.path.abspath(runs)),
-    )  # fmt: skip
+    rehearsal = Rehearsal(
+        chosen.subject, chosen.template, timing=chosen.timing, speed=speed, seed=seed, strategy=strategy
+    )
+    base = programme_of(rehearsal, o.state_dir_of(state_dir), Path(os.path.abspath(runs)))
     try:
         run(_orchestrate(base, DockerSite.from_environment(os.environ)))
     except Interrupted:

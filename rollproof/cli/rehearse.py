@@ -11,10 +11,12 @@ import typer
 
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
-from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out, run
+from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags
+from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
+from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
-from rollproof.rehearsal import Disruption, Rehearsal, rehearse
+from rollproof.rehearsal import Disruption, Rehearsal
 from rollproof.report import render_terminal, summary_json
 from rollproof.verdict.model import Outcome, Verdict
 
@@ -35,18 +37,25 @@ rollproof rehearse --set deregistration_delay_s=30 --set sticky_overrides_drain=
 
 rollproof rehearse --disruption bad-image                does the circuit breaker save the sessions?
 
+rollproof rehearse --stage docker                        the same with containers and nginx
+
 Exit codes: 0 pass, 1 a session was lost, 2 usage, 3 nothing was proved.
 """
 
 
 def command(
+    context: typer.Context,
+    stage: StageOption = StageName.LOCAL,
     app: o.App = "",
     command_: o.Command = "",
+    image: o.Image = "",
     template: o.Template = None,
     parameter: o.Parameter = None,
     env: o.Env = None,
     strategy: o.Strategy = "",
-    disruption: Annotated[Disruption, typer.Option(help="What is done to the service.")] = Disruption.ROLLING,
+    disruption: Annotated[
+        Disruption, typer.Option(envvar="ROLLPROOF_DISRUPTION", help="What is done to the service.")
+    ] = Disruption.ROLLING,
     set_: o.Set = None,
     config: o.ConfigFile = None,
     speed: o.Speed = 10.0,
@@ -90,15 +99,16 @@ def command(
     o.check_port(port)
     if not timeout >= 0:
         raise UsageError(f"--timeout {timeout:g} is out of range", hint="0 or more seconds")
+    player = PLAYERS[stage]
+    check_flags(player, {"--app": app, "--command": command_, "--image": image, "--redis-url": redis_url})
     chosen = o.choose(
-        app=app, command=command_, template=template, parameter=parameter, env=env, strategy=strategy,
-        sets=set_, config_file=config, speed=speed,
+        app=app, command=command_, image=image, template=template, parameter=parameter, env=env, strategy=strategy,
+        sets=set_, config_file=config, speed=speed, environment=player.environment,
     )  # fmt: skip
-    is_modern = era is Era.MODERN
     probe = ProbeOptions(
         "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
         reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
-        open_streams=streams and not is_modern,
+        open_streams=streams and era is not Era.MODERN,
     )  # fmt: skip
     if chosen.config:
         probe = replace(probe, **chosen.config.probe)
@@ -111,8 +121,9 @@ def command(
     )  # fmt: skip
     for note in chosen.subject.notes:
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)
+    is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)
     with Live(err, speed) as live:
-        done = run(rehearse(rehearsal, listener=live.listen, on_probe=live.watch))
+        done = player.play(Asked(rehearsal, image=image, is_as_it_is=is_as_it_is), live)
     show(done.verdict, done.run_dir, as_json=as_json, verbose=verbose)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from rich.text import Text
 from rollproof.cli import options as o
 from rollproof.cli.live import SHOWN_ID, short
 from rollproof.cli.running import out, print_table, run
+from rollproof.cli.stage import StageName, StageOption, act_in_compose
 from rollproof.orchestrator.control import ask
 
 EXAMPLES = """[bold]Examples[/]
@@ -25,6 +27,8 @@ rollproof status
 rollproof status --watch          live, until Ctrl-C
 
 rollproof status --json
+
+rollproof status --stage docker
 """
 _REFRESH_S = 0.5
 _EVENTS = 8
@@ -36,11 +40,14 @@ _STYLES = {
 
 
 def command(
+    stage: StageOption = StageName.LOCAL,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep it on the screen, live.")] = False,
     state_dir: o.StateDir = o.DEFAULT_STATE_DIR,
     as_json: o.Json = False,
 ) -> None:
     """Show deployments, tasks, targets and the last service events."""
+    if stage is StageName.DOCKER:
+        act_in_compose(sys.argv[1:])
     directory = o.state_dir_of(state_dir)
     if watch and out.is_terminal and not as_json:
         run(_watch(directory), on_stop="")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import typer
+
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
+from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, check_flags
 from rollproof.cli.running import err, out, run
+from rollproof.cli.stage import StageName, StageOption, compose_stage
+from rollproof.docker_rehearsal import order_of, write_order
 from rollproof.orchestrator.control import ControlServer
 from rollproof.orchestrator.local_stage import LocalStage, open_stage
 from rollproof.orchestrator.stage_files import read_plan
@@ -22,13 +27,19 @@ rollproof up --app my_server:mcp --port 9000
 In another terminal: rollproof status --watch, rollproof deploy --force-new-deployment,
 rollproof probe --endpoint http://127.0.0.1:8080/mcp
 
+rollproof up --stage docker                   the Compose project, in the background
+
 Ctrl-C, or rollproof down, ends it. If it was killed, the next rollproof up takes over what still runs.
 """
+_MAY_BE_UP = "stopped; what has been started stays: rollproof down --stage docker"
 
 
 def command(
+    context: typer.Context,
+    stage: StageOption = StageName.LOCAL,
     app: o.App = "",
     command_: o.Command = "",
+    image: o.Image = "",
     template: o.Template = None,
     parameter: o.Parameter = None,
     env: o.Env = None,
@@ -45,18 +56,36 @@ def command(
     """Set the stage and keep it up: load balancer, Redis and tasks, until Ctrl-C."""
     directory = o.state_dir_of(state_dir)
     o.check_port(port)
-    if read_plan(directory) is not None:
+    player = PLAYERS[stage]
+    check_flags(player, {"--app": app, "--command": command_, "--image": image, "--redis-url": redis_url})
+    if stage is StageName.LOCAL and read_plan(directory) is not None:
         err.print(f"taking over the stage in {directory}; its own settings hold", soft_wrap=True)
     chosen = o.choose(
-        app=app, command=command_, template=template, parameter=parameter, env=env, strategy=strategy,
-        sets=set_, config_file=config, speed=speed,
+        app=app, command=command_, image=image, template=template, parameter=parameter, env=env, strategy=strategy,
+        sets=set_, config_file=config, speed=speed, environment=player.environment,
     )  # fmt: skip
     rehearsal = Rehearsal(
         chosen.subject, chosen.template, timing=chosen.timing, speed=speed, seed=seed, runs_dir=runs, port=port,
         redis_url=redis_url, command=o.command_line(), strategy=strategy,
     )  # fmt: skip
     with Live(err, speed) as live:
+        if stage is StageName.DOCKER:
+            is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)
+            endpoint = run(_compose_up(rehearsal, image, live, is_as_it_is=is_as_it_is), on_stop=_MAY_BE_UP)
+            out.print(f"load balancer: {endpoint}    MCP: {endpoint}/mcp    ends with: rollproof down --stage docker",
+                      soft_wrap=True)  # fmt: skip
+            return
         run(_stay_up(rehearsal, directory, live))
+
+
+async def _compose_up(rehearsal: Rehearsal, image: str, live: Live, *, is_as_it_is: bool) -> str:
+    """The project, set with what was asked for; where its load balancer is published."""
+    compose = compose_stage(port=rehearsal.port, image=image)
+    await compose.up(live.say)
+    if not is_as_it_is:
+        live.say("setting the stage with what was asked for")
+        await compose.set_stage(write_order(order_of(rehearsal, is_as_it_is=False)))
+    return f"http://{await compose.published_address()}"
 
 
 async def _stay_up(rehearsal: Rehearsal, state_dir: Path, live: Live) -> None:

@@ -24,7 +24,7 @@ from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageErr
 from rollproof.core.events import ServiceUpdateRequested, TaskStopRequested
 from rollproof.core.settings import ServiceSettings, TaskDefinition
 from rollproof.core.world import World
-from rollproof.orchestrator.local_stage import LocalStage
+from rollproof.orchestrator.stage import OwnStage
 from rollproof.orchestrator.stage_files import control_socket
 
 _LINE_LIMIT = 1 << 24
@@ -35,7 +35,7 @@ _NUMBERS = ("desired_count", "minimum_healthy_percent", "maximum_percent")
 class ControlServer:
     """Answers requests about `stage`. `shut_down` is set when one asks for the end."""
 
-    def __init__(self, stage: LocalStage) -> None:
+    def __init__(self, stage: OwnStage) -> None:
         self._stage = stage
         self.shut_down = asyncio.Event()
         self._server: asyncio.Server | None = None

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -26,7 +26,6 @@ from rollproof.orchestrator.control import ControlServer
 from rollproof.orchestrator.docker_programme import PROGRAMME, Programme
 from rollproof.orchestrator.docker_site import DockerSite
 from rollproof.orchestrator.docker_stage import DockerStage, begin, take_over_or_begin
-from rollproof.orchestrator.local_stage import LocalStage
 from rollproof.orchestrator.stage_state import WORLD
 
 
@@ -44,7 +43,7 @@ class DockerControlServer(ControlServer):
     """Answers for the stage, and can set it anew. `base` is what Compose asked for."""
 
     def __init__(self, stage: DockerStage, base: Programme, site: DockerSite) -> None:
-        super().__init__(cast(LocalStage, stage))  # what it uses of one, the docker stage has as well
+        super().__init__(stage)
         self.stage = stage
         self._base, self._site = base, site
         self._setting = asyncio.Lock()
@@ -102,7 +101,7 @@ class DockerControlServer(ControlServer):
             return
         await old.abandon()
         self.stage = await begin(wanted, self._base, self._site)
-        self._stage = cast(LocalStage, self.stage)
+        self._stage = self.stage
         self._follow(self.stage)
 
 

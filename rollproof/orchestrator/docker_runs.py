@@ -1,7 +1,8 @@
 """The runs of a stage that stays: each rehearsal gets a directory and a history of its own.
 
     runs/<time>-up/           what happens between rehearsals; logs/ of all tasks of the stage
-    runs/<time>-<name>/       one rehearsal: history.jsonl, log-offset, logs -> ../<time>-up/logs
+    runs/<time>-<name>/       one rehearsal: history.jsonl, log-offset, logs -> ../<time>-up/logs; at its end, its part
+                              of the load balancer's access.log
 
 The orchestrator writes to the history of the run that is on; the client of that run appends to the same file.
 Both write whole lines with O_APPEND, so neither tears the other's.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,3 +89,10 @@ def make_run(runs_dir: Path, name: str, *, offset: int, logs: Path | None = None
 def begin_of(run_dir: Path) -> int:
     """Where its part of the access log begins."""
     return int((run_dir / OFFSET_FILE).read_text(encoding="ascii"))
+
+
+def copy_log_part(access_log: Path, begin: int, end: int, run_dir: Path) -> None:
+    """The bytes of the access log that are the run's, as its access.log. One that is gone or shorter is no error."""
+    with suppress(OSError), access_log.open("rb") as log:
+        log.seek(begin)
+        (run_dir / "access.log").write_bytes(log.read(max(0, end - begin)))

@@ -16,10 +16,11 @@ import asyncio
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -32,7 +33,7 @@ from rollproof.orchestrator.balancers.embedded import EmbeddedBalancerClient
 from rollproof.orchestrator.balancers.nginx import NginxBalancerClient
 from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.docker_programme import Programme
-from rollproof.orchestrator.docker_runs import LogFromHere, RunHistory, begin_of, make_run
+from rollproof.orchestrator.docker_runs import LogFromHere, RunHistory, begin_of, copy_log_part, make_run
 from rollproof.orchestrator.docker_site import DockerSite
 from rollproof.orchestrator.health_checker import HealthChecker
 from rollproof.orchestrator.loop import Orchestrator
@@ -55,6 +56,7 @@ from rollproof.orchestrator.store import JsonFileStore
 _PARTS_PATIENCE_S = 60.0
 _SIGTERM_PATIENCE_S = 3.0
 _LOOK_S = 0.1
+_BALANCER_LOOK_S = 0.5
 _PROGRAMME_FILE = "programme.json"
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ _SAVED: TypeAdapter[_Saved] = TypeAdapter(_Saved)
 
 
 class _DataPlane(Balancer, Protocol):
-    async def health(self) -> object:
+    async def health(self) -> Mapping[str, Any]:
         """Raises Temporary while it does not answer."""
 
 
@@ -81,7 +83,8 @@ class DockerStage:
 
     def __init__(self, programme: Programme, site: DockerSite, state: StageState, parts: _Parts) -> None:
         self.programme, self.redis, self.adopted = programme, parts.redis, state.is_adopted
-        self._site, self._runtime, self._balancer = site, parts.runtime, parts.balancer
+        self._site, self._runtime = site, parts.runtime
+        self._balancer, self._data_plane = parts.balancer, parts.data_plane
         plan = programme.plan
         self._own_run, self.run_dir = plan.run_dir, _run_that_is_on(plan)
         self.history = RunHistory(self.run_dir, state.clock)
@@ -96,7 +99,24 @@ class DockerStage:
             secrets={} if parts.redis is None else {"REDIS_URL": parts.redis.url},
             requests_recorded=_requests_recorded(self.run_dir) if self.adopted else 0,
         )
-        self.running = asyncio.create_task(self.orchestrator.run(), name="orchestrator")
+        self.running = asyncio.create_task(self._run(), name="orchestrator")
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.orchestrator.run())
+            group.create_task(self._watch_balancer())
+
+    async def _watch_balancer(self) -> None:
+        """One that was started again has no table: it gets it now, not with the next tick."""
+        generation = -1
+        while True:
+            await asyncio.sleep(_BALANCER_LOOK_S)
+            with suppress(Temporary):
+                seen = int((await self._data_plane.health())["generation"])
+                if seen < generation:
+                    self.history.record("fault", name="balancer-restarted", target="lb")
+                    self.orchestrator.republish()
+                generation = seen
 
     @property
     def plan(self) -> StagePlan:
@@ -132,6 +152,7 @@ class DockerStage:
     def end_run(self) -> None:
         """What happens from now on is no longer part of the run."""
         if self.run_dir != self._own_run:
+            copy_log_part(self._site.access_log, begin_of(self.run_dir), self._balancer.read_until, self.run_dir)
             self._go_on_in(self._own_run)
 
     def _go_on_in(self, run_dir: Path) -> None:
@@ -168,7 +189,8 @@ class DockerStage:
 @dataclass(frozen=True)
 class _Parts:
     runtime: DockerRuntime
-    balancer: LogFromHere
+    data_plane: _DataPlane
+    balancer: LogFromHere  # the same, with the run's part of its log
     redis: RedisServer | None
 
 
@@ -284,7 +306,7 @@ async def _parts(programme: Programme, site: DockerSite, runtime: DockerRuntime,
         ) from None
     plan = programme.plan
     redis = await provide_redis(plan.state_dir / "redis", url=site.redis_url) if plan.needs_redis else None
-    return _Parts(runtime, LogFromHere(balancer, log_begin), redis)
+    return _Parts(runtime, balancer, LogFromHere(balancer, log_begin), redis)
 
 
 def _balancer(site: DockerSite) -> _DataPlane:

@@ -1,0 +1,79 @@
+"""Who plays a rehearsal on which stage, and what each stage can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rollproof.cli.live import Live
+from rollproof.cli.running import run
+from rollproof.cli.stage import StageName, compose_stage
+from rollproof.core.errors import UsageError
+from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, order_of, rehearse_in_compose
+from rollproof.rehearsal import Rehearsal, Rehearsed, rehearse
+
+OF_THE_SERVICE = ("image", "template", "parameter", "env", "strategy", "set_", "config", "speed", "seed")
+"""Flags that set something of the service: a docker stage that is up is rehearsed as it is without them."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be played. `is_as_it_is`: nothing was said of the service, so one that is up stays as it is."""
+
+    rehearsal: Rehearsal
+    image: str = ""
+    is_as_it_is: bool = False
+
+
+class Player(Protocol):
+    """`environment`: what the stage adds to the tasks' own. `refused`: flags it cannot be asked for; why, a hint."""
+
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+    @property
+    def refused(self) -> Mapping[str, tuple[str, str]]: ...
+
+    def play(self, asked: Asked, live: Live) -> Rehearsed:
+        """To the end. Raises as `rehearse`, and Interrupted."""
+
+
+def check_flags(player: Player, given: Mapping[str, str]) -> None:
+    """Raises UsageError for a flag of the server that this stage cannot be asked for."""
+    for flag, value in given.items():
+        if value and flag in player.refused:
+            message, hint = player.refused[flag]
+            raise UsageError(f"{flag}: {message}", hint=hint)
+
+
+class LocalPlayer:
+    environment: Mapping[str, str] = {}
+    refused: Mapping[str, tuple[str, str]] = {
+        "--image": ("needs containers", "--stage docker, or --command for a program of this machine"),
+    }
+
+    def play(self, asked: Asked, live: Live) -> Rehearsed:
+        return run(rehearse(asked.rehearsal, listener=live.listen))
+
+
+class DockerPlayer:
+    environment: Mapping[str, str] = ON_ALL_ADDRESSES
+    refused: Mapping[str, tuple[str, str]] = {
+        "--app": ("runs a process of this machine", "build an image of it, and give --image NAME"),
+        "--command": ("runs a process of this machine", "build an image of it, and give --image NAME"),
+        "--redis-url": ("the docker stage has a Redis of its own", "leave it out, and unset REDIS_URL"),
+    }
+
+    def play(self, asked: Asked, live: Live) -> Rehearsed:
+        rehearsal = asked.rehearsal
+        compose = compose_stage(port=rehearsal.port, image=asked.image)
+        order = order_of(rehearsal, is_as_it_is=asked.is_as_it_is)
+        return run(
+            rehearse_in_compose(compose, order, rehearsal.runs_dir, listener=live.listen, say=live.say),
+            on_stop="stopped; a project that was not up before is down again",
+        )
+
+
+PLAYERS: dict[StageName, Player] = {StageName.LOCAL: LocalPlayer(), StageName.DOCKER: DockerPlayer()}
+"""The client's container has another one: cli/docker_client.py."""
