@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from rollproof.core.errors import Permanent, UsageError
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
-from rollproof.orchestrator.balancers.embedded.control import SOCKET_PATH_MAX
+from rollproof.orchestrator.balancers.control_server import SOCKET_PATH_MAX
 from rollproof.orchestrator.runtimes.launch_plan import ImageSpec
 
 PLAN_FILE = "plan.json"

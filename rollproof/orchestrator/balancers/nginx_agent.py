@@ -24,6 +24,15 @@ from typing import Any
 from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageError
 from rollproof.core.routing_table import NodeTable, RoutingTable
 from rollproof.orchestrator.balancers import nginx_table
+from rollproof.orchestrator.balancers.control_server import (
+    USAGE_EXIT,
+    Answer,
+    ControlServer,
+    Handler,
+    ask,
+    seconds_to_stop,
+    target_to_cut,
+)
 from rollproof.orchestrator.balancers.nginx_binary import NginxBinary, find_nginx
 from rollproof.orchestrator.balancers.nginx_config import (
     Installation,
@@ -31,12 +40,10 @@ from rollproof.orchestrator.balancers.nginx_config import (
     expand_slots,
     shape_of,
 )
-from rollproof.orchestrator.balancers.nginx_control import Answer, ControlServer, ask
 from rollproof.orchestrator.balancers.nginx_master import NginxMaster
 from rollproof.orchestrator.balancers.nginx_options import AgentOptions, listen_on, load_key, parse
 from rollproof.orchestrator.balancers.nginx_sockets import can_shut, connections, shut
 
-USAGE_EXIT = 2
 DIED_EXIT = 1
 
 _GRACE_S = 5.0
@@ -84,7 +91,7 @@ class Agent:
         self._control = ControlServer(options.control, self._routes())
         self._watcher: asyncio.Task[None] | None = None
 
-    def _routes(self) -> dict[tuple[str, str], Any]:
+    def _routes(self) -> dict[tuple[str, str], Handler]:
         return {
             ("PUT", "/v1/table"): self._put_table,
             ("GET", "/v1/table"): self._get_table,
@@ -162,9 +169,7 @@ class Agent:
     # --- connections ------------------------------------------------------------------------------------
 
     async def _cut(self, body: Any) -> Answer:
-        target_id = body.get("target") if isinstance(body, dict) else None
-        if not isinstance(target_id, str):
-            raise UsageError('cut: no target given; expected {"target": "<id>"}')
+        target_id = target_to_cut(body)
         address = self._addresses.get(target_id)
         if address is None:
             return 200, {"cut": 0}
@@ -240,10 +245,7 @@ class Agent:
         return 200, await asyncio.to_thread(_read_lines, self._options.access_log, offset)
 
     async def _stop(self, body: Any) -> Answer:
-        grace_s = body.get("grace_s", _GRACE_S) if isinstance(body, dict) else _GRACE_S
-        if not isinstance(grace_s, int | float) or not 0 <= grace_s <= 3600:
-            raise UsageError("stop: grace_s is no number of seconds between 0 and 3600")
-        self.request_stop(float(grace_s))
+        self.request_stop(seconds_to_stop(body))
         return 202, {"stopping": True}
 
 
