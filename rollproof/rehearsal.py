@@ -36,7 +36,7 @@ from rollproof.history import Record, read_history
 from rollproof.orchestrator.clearing import REHEARSAL_PREFIX, clear_abandoned
 from rollproof.orchestrator.local_stage import LocalStage, open_stage
 from rollproof.orchestrator.loop import Orchestrator
-from rollproof.orchestrator.stage_files import StagePlan
+from rollproof.orchestrator.stage_files import BalancerKind, StagePlan
 from rollproof.probe import Probe, ProbeOptions
 from rollproof.report import write_reports
 from rollproof.subject import CRASHES_AT_START, NEVER_LISTENS, Subject
@@ -86,6 +86,7 @@ class Rehearsal:
     name: str = "rehearsal"
     port: int = 0
     redis_url: str = ""
+    balancer: BalancerKind = BalancerKind.EMBEDDED
     timeout_s: float = 0.0  # for each wait for a steady state; 0: from the timings
     command: str = "rollproof rehearse"
     strategy: str = ""
@@ -171,6 +172,7 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
         port=rehearsal.port,
         needs_redis=rehearsal.subject.needs_redis,
         redis_url=rehearsal.redis_url,
+        balancer=rehearsal.balancer,
     )
 
 
@@ -360,6 +362,7 @@ def record_settings(stage: LocalStage, rehearsal: Rehearsal) -> None:
         "strategy": rehearsal.strategy,
         "command": rehearsal.command,
         "endpoint": stage.endpoint,
+        "balancer": stage.balancer,
         "redis": stage.redis.description if stage.redis else "none",
     }
     for name, value in others.items():

@@ -65,7 +65,7 @@ class Live:
                 self._say(
                     record, f"-- first failed call: {record['session']} {record['tool']} {record.get('signature')}"
                 )
-            case "setting" if record["name"] in ("redis", "endpoint"):
+            case "setting" if record["name"] in ("balancer", "redis", "endpoint"):
                 self._say(record, f"-- {record['name']}: {record['value']}")
             case "call" | "task":
                 pass

@@ -18,6 +18,7 @@ from rollproof.core.errors import UsageError
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
 from rollproof.core.validate import validate
+from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.subject import Subject, find_subject, with_strategy
 
 SUBJECT = "The server under rehearsal"
@@ -77,6 +78,10 @@ Speed = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Of everything drawn by chance.", rich_help_panel=KNOBS)]
 Port = Annotated[
     int, typer.Option("--port", help="The load balancer's, on 127.0.0.1. 0: a free one.", rich_help_panel=STAGE)
+]
+Balancer = Annotated[
+    BalancerKind,
+    typer.Option("--balancer", help="What plays the ALB: our own, or nginx with njs.", rich_help_panel=STAGE),
 ]
 RedisUrl = Annotated[
     str,

@@ -13,6 +13,7 @@ from rollproof.cli import options as o
 from rollproof.cli.live import Live
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out, run
 from rollproof.core.errors import UsageError
+from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
 from rollproof.rehearsal import Disruption, Rehearsal, rehearse
 from rollproof.report import render_terminal, summary_json
@@ -76,6 +77,7 @@ def command(
     streams: Annotated[bool, typer.Option(help="Each session opens its GET stream.", rich_help_panel=PROBE)] = True,
     path: Annotated[str, typer.Option(help="Of the MCP endpoint.", rich_help_panel=PROBE)] = "/mcp",
     port: o.Port = 0,
+    balancer: o.Balancer = BalancerKind.EMBEDDED,
     redis_url: o.RedisUrl = "",
     runs: o.Runs = Path("runs"),
     name: Annotated[str, typer.Option(help="Of the run's directory.", rich_help_panel=o.STAGE)] = "",
@@ -107,7 +109,7 @@ def command(
         chosen.subject, chosen.template, timing=chosen.timing, disruption=disruption, probe=probe,
         mcp_path="/" + path.lstrip("/"), speed=speed, seed=seed, runs_dir=runs, port=port, redis_url=redis_url,
         name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
-        timeout_s=timeout, command=o.command_line(), strategy=strategy,
+        timeout_s=timeout, command=o.command_line(), strategy=strategy, balancer=balancer,
     )  # fmt: skip
     for note in chosen.subject.notes:
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)

@@ -10,7 +10,7 @@ from rollproof.cli.live import Live
 from rollproof.cli.running import err, out, run
 from rollproof.orchestrator.control import ControlServer
 from rollproof.orchestrator.local_stage import LocalStage, open_stage
-from rollproof.orchestrator.stage_files import read_plan
+from rollproof.orchestrator.stage_files import BalancerKind, read_plan
 from rollproof.rehearsal import Rehearsal, record_settings, run_directory, stage_plan
 
 EXAMPLES = """[bold]Examples[/]
@@ -38,6 +38,7 @@ def command(
     speed: o.Speed = 10.0,
     seed: o.Seed = 1,
     port: o.Port = 8080,
+    balancer: o.Balancer = BalancerKind.EMBEDDED,
     redis_url: o.RedisUrl = "",
     state_dir: o.StateDir = o.DEFAULT_STATE_DIR,
     runs: o.Runs = Path("runs"),
@@ -53,7 +54,7 @@ def command(
     )  # fmt: skip
     rehearsal = Rehearsal(
         chosen.subject, chosen.template, timing=chosen.timing, speed=speed, seed=seed, runs_dir=runs, port=port,
-        redis_url=redis_url, command=o.command_line(), strategy=strategy,
+        redis_url=redis_url, balancer=balancer, command=o.command_line(), strategy=strategy,
     )  # fmt: skip
     with Live(err, speed) as live:
         run(_stay_up(rehearsal, directory, live))

@@ -75,12 +75,16 @@ class _DataPlane(Balancer, Protocol):
     async def health(self) -> object:
         """Raises Temporary while it does not answer."""
 
+    async def description(self) -> str:
+        """Raises Temporary while it does not answer."""
+
 
 class DockerStage:
     """An open stage. `orchestrator` runs in `running`; if that ends by itself, it carries the error."""
 
     def __init__(self, programme: Programme, site: DockerSite, state: StageState, parts: _Parts) -> None:
         self.programme, self.redis, self.adopted = programme, parts.redis, state.is_adopted
+        self.balancer = parts.balancer_description
         self._site, self._runtime, self._balancer = site, parts.runtime, parts.balancer
         plan = programme.plan
         self._own_run, self.run_dir = plan.run_dir, _run_that_is_on(plan)
@@ -169,6 +173,7 @@ class DockerStage:
 class _Parts:
     runtime: DockerRuntime
     balancer: LogFromHere
+    balancer_description: str
     redis: RedisServer | None
 
 
@@ -284,7 +289,7 @@ async def _parts(programme: Programme, site: DockerSite, runtime: DockerRuntime,
         ) from None
     plan = programme.plan
     redis = await provide_redis(plan.state_dir / "redis", url=site.redis_url) if plan.needs_redis else None
-    return _Parts(runtime, LogFromHere(balancer, log_begin), redis)
+    return _Parts(runtime, LogFromHere(balancer, log_begin), await balancer.description(), redis)
 
 
 def _balancer(site: DockerSite) -> _DataPlane:

@@ -80,6 +80,10 @@ class BalancerClient:
         """pid, listen, generation, access_log and more. Raises Temporary if no balancer answers."""
         return await self.call("GET", "/v1/health")
 
+    async def description(self) -> str:
+        """The kind, and the version of a program that is not ours: "nginx 1.31.3"."""
+        return "embedded"
+
     async def request_stop(self, grace_s: float) -> None:
         await self.call("POST", "/v1/stop", {"grace_s": grace_s})
 

@@ -20,8 +20,10 @@ from pathlib import Path
 from rollproof.core.access_log import AccessLogEntry, parse_line
 from rollproof.core.errors import Permanent, Temporary
 from rollproof.orchestrator.balancers.client import BalancerClient
+from rollproof.orchestrator.balancers.control_server import check_socket_path
 from rollproof.orchestrator.balancers.nginx_config import Shape, shape_to_json
 from rollproof.orchestrator.balancers.nginx_master import end_leftover
+from rollproof.orchestrator.balancers.nginx_options import inner_socket, state_beside
 from rollproof.orchestrator.balancers.processes import BalancerProcesses
 
 MODULE = "rollproof.orchestrator.balancers.nginx_agent"
@@ -62,6 +64,9 @@ class NginxBalancerClient(BalancerClient):
     def __init__(self, control: Path | str, access_log: Path | None = None) -> None:
         super().__init__(control, access_log or Path())
 
+    async def description(self) -> str:
+        return f"nginx {(await self.health())['nginx_version']}"
+
     async def access_log(self, offset: int) -> AsyncIterator[tuple[int, AccessLogEntry]]:
         """Entries behind byte `offset`, for ever. Raises Permanent if the log is shorter than `offset`."""
         if not self.is_remote:
@@ -93,9 +98,9 @@ class NginxBalancerClient(BalancerClient):
 
 def _sweep(control: Path) -> None:
     """nginx's own files; where it does not die with its agent (macOS), nginx itself."""
-    directory = control.with_name(control.name + ".d")
+    directory = state_beside(control)
     end_leftover(directory)
-    for name in ("n.sock", "nginx.conf", "nginx.pid", "body", "proxy", "unused"):
+    for name in (inner_socket(directory).name, "nginx.conf", "nginx.pid", "body", "proxy", "unused"):
         with suppress(OSError):
             os.rmdir(directory / name) if (directory / name).is_dir() else (directory / name).unlink()
     with suppress(OSError):
@@ -108,11 +113,12 @@ PROCESSES = BalancerProcesses("nginx", MODULE, NginxBalancerClient, _sweep)
 async def start_nginx(options: NginxOptions, *, deadline_s: float = 20.0) -> NginxBalancerClient:
     """Start nginx with its agent and wait until it is healthy. Raises as `BalancerProcesses.start`.
 
-    Also UsageError where there is no usable nginx.
+    Also UsageError where there is no usable nginx, or the path of its own socket is too long.
     """
+    state = state_beside(options.control)
+    check_socket_path(inner_socket(state))
     arguments = ["--listen", f"{options.host}:{options.port}", "--workers", str(options.workers), "--cut", options.cut]
-    arguments += ["--state", str(options.control.absolute().with_name(options.control.name + ".d"))]
-    arguments += ["--shape", shape_to_json(options.shape)]
+    arguments += ["--state", str(state), "--shape", shape_to_json(options.shape)]
     arguments += [] if options.key_file is None else ["--key-file", str(options.key_file)]
     arguments += ["--nginx", options.binary] if options.binary else []
     arguments += [word for slot in options.slots for word in ("--slot", slot)]

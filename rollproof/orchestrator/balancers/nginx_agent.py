@@ -41,7 +41,7 @@ from rollproof.orchestrator.balancers.nginx_config import (
     shape_of,
 )
 from rollproof.orchestrator.balancers.nginx_master import NginxMaster
-from rollproof.orchestrator.balancers.nginx_options import AgentOptions, listen_on, load_key, parse
+from rollproof.orchestrator.balancers.nginx_options import AgentOptions, inner_socket, listen_on, load_key, parse
 from rollproof.orchestrator.balancers.nginx_sockets import can_shut, connections, shut
 
 DIED_EXIT = 1
@@ -76,7 +76,7 @@ class Agent:
         installation = Installation(
             listen=self._listen,
             state=options.state,
-            inner=options.state / "n.sock",
+            inner=inner_socket(options.state),
             assets=options.assets,
             access_log=options.access_log,
             boot=secrets.token_hex(12),
@@ -87,7 +87,7 @@ class Agent:
             can_shut_sockets=self._can_shut,
             slots=expand_slots(options.slots),
         )
-        self._master = NginxMaster(binary, installation)
+        self._master, self._nginx_version = NginxMaster(binary, installation), binary.version
         self._control = ControlServer(options.control, self._routes())
         self._watcher: asyncio.Task[None] | None = None
 
@@ -230,6 +230,7 @@ class Agent:
             "status": "stopping" if self.stop_requested.is_set() else "ok",
             "pid": os.getpid(),
             "nginx_pid": self._master.pid,
+            "nginx_version": ".".join(map(str, self._nginx_version)),
             "listen": self._listen,
             "generation": self._table.generation,
             "access_log": str(self._options.access_log),
@@ -274,7 +275,7 @@ async def _resolved(address: str) -> str:
 
 async def serve(options: AgentOptions) -> int:
     """Until told to stop, or nginx dies. Returns the exit code. Raises RollproofError."""
-    options.state.mkdir(parents=True, exist_ok=True)
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)  # nginx lets everybody use a socket of its
     options.access_log.parent.mkdir(parents=True, exist_ok=True)
     agent = Agent(options, find_nginx(options.binary), load_key(options.key_file))
     loop = asyncio.get_running_loop()
