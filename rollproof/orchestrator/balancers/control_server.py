@@ -67,7 +67,6 @@ class ControlServer:
             path = Path(self._address)
             check_socket_path(path)
             self._socket = _bind(path)
-            pid_file(path).write_text(f"{os.getpid()}\n")  # from here on whoever wants to end it can find it
             return
         try:
             self._socket = socket.create_server(host_port)
@@ -199,7 +198,10 @@ async def ask(address: str, method: str, path: str, body: Any, *, timeout_s: flo
 
 
 def _bind(path: Path) -> socket.socket:
-    """A bound unix socket of mode 0600; a left-over of a balancer that is gone is replaced. Raises UsageError."""
+    """A bound unix socket of mode 0600, its pid file beside it. Raises UsageError.
+
+    A left-over of a balancer that is gone is replaced.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
@@ -210,6 +212,7 @@ def _bind(path: Path) -> socket.socket:
             path.unlink()
             sock.bind(str(path))
         path.chmod(0o600)  # before it listens: nobody can have connected
+        pid_file(path).write_text(f"{os.getpid()}\n")  # from here on whoever wants to end it can find it
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
