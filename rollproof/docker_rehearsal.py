@@ -91,6 +91,7 @@ async def rehearse_in_compose(
     order: Order,
     runs_dir: Path,
     *,
+    sets_project: bool = False,
     listener: Listener | None = None,
     say: Callable[[str], None] | None = None,
 ) -> local.Rehearsed:
@@ -98,7 +99,7 @@ async def rehearse_in_compose(
     was_up = await compose.is_up()
     fetched: Path | None = None
     try:
-        if not was_up:
+        if not was_up or sets_project:
             await compose.up(say)
         playing = compose.play(write_order(order))
         try:

@@ -36,7 +36,7 @@ from rollproof.history import Record, read_history
 from rollproof.orchestrator.clearing import REHEARSAL_PREFIX, clear_abandoned
 from rollproof.orchestrator.local_stage import open_stage
 from rollproof.orchestrator.stage import Service, Stage
-from rollproof.orchestrator.stage_files import StagePlan
+from rollproof.orchestrator.stage_files import BalancerKind, StagePlan
 from rollproof.probe import Probe, ProbeOptions
 from rollproof.report import write_reports
 from rollproof.subject import CRASHES_AT_START, NEVER_LISTENS, Subject
@@ -95,6 +95,7 @@ class Rehearsal:
     name: str = "rehearsal"
     port: int = 0
     redis_url: str = ""
+    balancer: BalancerKind = BalancerKind.EMBEDDED
     timeout_s: float = 0.0  # for each wait for a steady state; 0: from the timings
     command: str = "rollproof rehearse"
     strategy: str = ""
@@ -180,6 +181,7 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
         port=rehearsal.port,
         needs_redis=rehearsal.subject.needs_redis,
         redis_url=rehearsal.redis_url,
+        balancer=rehearsal.balancer,
     )
 
 
@@ -369,6 +371,7 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
         "strategy": rehearsal.strategy,
         "command": rehearsal.command,
         "endpoint": stage.endpoint,
+        "balancer": stage.balancer,
         "redis": stage.redis.description if stage.redis else "none",
     }
     for name, value in others.items():

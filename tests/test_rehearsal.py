@@ -48,7 +48,7 @@ class Stage(SimpleNamespace):
     def __init__(self, run_dir: Path, script: TaskScript, status: int | None) -> None:
         clock = StageClock()
         self.history, self.runtime = HistoryList(clock), FakeRuntime(script)
-        self.endpoint, self.redis = "http://127.0.0.1:1", None
+        self.endpoint, self.redis, self.balancer = "http://127.0.0.1:1", None, "embedded"
         self.plan = SimpleNamespace(run_dir=run_dir)
         world = create_world(scale_settings(Settings(), SPEED), scale_timing(Timing(), SPEED), 1, clock.now())
         self.orchestrator = Orchestrator(
@@ -211,4 +211,4 @@ async def test_every_setting_is_recorded_in_real_seconds_with_its_source(rehears
     assert (rows["timing.scheduler_tick_s"]["value"], rows["timing.scheduler_tick_s"]["source"]) == (2.0, "--set")
     assert rows["timing.healthy_bake_s"]["source"].startswith("API-ECS")
     assert rows["speed"]["value"] == 10.0
-    assert rows["redis"]["value"] == "none"
+    assert (rows["redis"]["value"], rows["balancer"]["value"]) == ("none", "embedded")

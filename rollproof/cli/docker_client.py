@@ -24,6 +24,7 @@ from rollproof.core.errors import RollproofError
 from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, order_of, read_order, rehearse_on_docker
 from rollproof.orchestrator.compose_stage import as_json
 from rollproof.orchestrator.docker_remote import open_run
+from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.rehearsal import Rehearsed
 
 _STAYS_UP = "stopped; the stage stays up: docker compose down ends it"
@@ -37,10 +38,11 @@ class OnTheSpot:
     """Plays on the stage whose volumes this container has."""
 
     environment: Mapping[str, str] = ON_ALL_ADDRESSES
+    balancer = BalancerKind.NGINX  # what the project has is seen when the run begins
 
     refused: Mapping[str, tuple[str, str]] = dict.fromkeys(
         ("--app", "--command", "--image", "--redis-url"),
-        ("is not for the project's client", "the image is ROLLPROOF_IMAGE of docker compose up"),
+        ("not for the project's client", "set ROLLPROOF_IMAGE for docker compose up"),
     )
 
     def play(self, asked: players.Asked, live: Live) -> Rehearsed:

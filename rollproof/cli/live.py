@@ -68,7 +68,7 @@ class Live:
                 self._say(record, f"-- fault: {record['name']} {str(record.get('target', ''))[:SHOWN_ID]}")
             case "call":
                 self._count(record)
-            case "setting" if record["name"] in ("redis", "endpoint"):
+            case "setting" if record["name"] in ("balancer", "redis", "endpoint"):
                 self._say(record, f"-- {record['name']}: {record['value']}")
             case "task":
                 pass

@@ -18,6 +18,7 @@ from rollproof.core.errors import UsageError
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
 from rollproof.core.validate import validate
+from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.subject import Subject, find_subject, with_strategy
 
 SUBJECT = "The server under rehearsal"
@@ -83,6 +84,14 @@ Speed = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Of everything drawn by chance.", rich_help_panel=KNOBS)]
 Port = Annotated[
     int, typer.Option("--port", help="The load balancer's, on 127.0.0.1. 0: a free one.", rich_help_panel=STAGE)
+]
+Balancer = Annotated[
+    BalancerKind | None,
+    typer.Option(
+        "--balancer",
+        help="What plays the ALB: our own (embedded), or nginx with njs. Default: embedded; on the docker stage nginx.",
+        rich_help_panel=STAGE,
+    ),
 ]
 RedisUrl = Annotated[
     str,

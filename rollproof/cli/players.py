@@ -11,6 +11,7 @@ from rollproof.cli.running import run
 from rollproof.cli.stage import StageName, compose_stage
 from rollproof.core.errors import UsageError
 from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, order_of, rehearse_in_compose
+from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.rehearsal import Rehearsal, Rehearsed, rehearse
 
 OF_THE_SERVICE = ("image", "template", "parameter", "env", "strategy", "set_", "config", "speed", "seed")
@@ -19,11 +20,15 @@ OF_THE_SERVICE = ("image", "template", "parameter", "env", "strategy", "set_", "
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be played. `is_as_it_is`: nothing was said of the service, so one that is up stays as it is."""
+    """What is to be played. `is_as_it_is`: nothing was said of the service, so one that is up stays as it is.
+
+    `sets_project`: something was said of the Compose project itself, so one that is up is made so.
+    """
 
     rehearsal: Rehearsal
     image: str = ""
     is_as_it_is: bool = False
+    sets_project: bool = False
 
 
 class Player(Protocol):
@@ -33,6 +38,9 @@ class Player(Protocol):
     def environment(self) -> Mapping[str, str]: ...
 
     @property
+    def balancer(self) -> BalancerKind: ...
+
+    @property
     def refused(self) -> Mapping[str, tuple[str, str]]: ...
 
     def play(self, asked: Asked, live: Live) -> Rehearsed:
@@ -40,7 +48,7 @@ class Player(Protocol):
 
 
 def check_flags(player: Player, given: Mapping[str, str]) -> None:
-    """Raises UsageError for a flag of the server that this stage cannot be asked for."""
+    """Raises UsageError for a flag that this stage cannot be asked for."""
     for flag, value in given.items():
         if value and flag in player.refused:
             message, hint = player.refused[flag]
@@ -48,6 +56,7 @@ def check_flags(player: Player, given: Mapping[str, str]) -> None:
 
 
 class LocalPlayer:
+    balancer = BalancerKind.EMBEDDED
     environment: Mapping[str, str] = {}
     refused: Mapping[str, tuple[str, str]] = {
         "--image": ("needs containers", "--stage docker, or --command for a program of this machine"),
@@ -58,6 +67,7 @@ class LocalPlayer:
 
 
 class DockerPlayer:
+    balancer = BalancerKind.NGINX
     environment: Mapping[str, str] = ON_ALL_ADDRESSES
     refused: Mapping[str, tuple[str, str]] = {
         "--app": ("runs a process of this machine", "build an image of it, and give --image NAME"),
@@ -67,10 +77,12 @@ class DockerPlayer:
 
     def play(self, asked: Asked, live: Live) -> Rehearsed:
         rehearsal = asked.rehearsal
-        compose = compose_stage(port=rehearsal.port, image=asked.image)
+        compose = compose_stage(port=rehearsal.port, image=asked.image, balancer=rehearsal.balancer)
         order = order_of(rehearsal, is_as_it_is=asked.is_as_it_is)
         return run(
-            rehearse_in_compose(compose, order, rehearsal.runs_dir, listener=live.listen, say=live.say),
+            rehearse_in_compose(
+                compose, order, rehearsal.runs_dir, sets_project=asked.sets_project, listener=live.listen, say=live.say
+            ),
             on_stop="stopped; a project that was not up before is down again",
         )
 

@@ -85,6 +85,7 @@ def command(
     streams: Annotated[bool, typer.Option(help="Each session opens its GET stream.", rich_help_panel=PROBE)] = True,
     path: Annotated[str, typer.Option(help="Of the MCP endpoint.", rich_help_panel=PROBE)] = "/mcp",
     port: o.Port = 0,
+    balancer: o.Balancer = None,
     redis_url: o.RedisUrl = "",
     runs: o.Runs = Path("runs"),
     name: Annotated[str, typer.Option(help="Of the run's directory.", rich_help_panel=o.STAGE)] = "",
@@ -117,13 +118,13 @@ def command(
         chosen.subject, chosen.template, timing=chosen.timing, disruption=disruption, probe=probe,
         mcp_path="/" + path.lstrip("/"), speed=speed, seed=seed, runs_dir=runs, port=port, redis_url=redis_url,
         name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
-        timeout_s=timeout, command=o.command_line(), strategy=strategy,
+        timeout_s=timeout, command=o.command_line(), strategy=strategy, balancer=balancer or player.balancer,
     )  # fmt: skip
     for note in chosen.subject.notes:
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)
     is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)
     with Live(err, speed) as live:
-        done = player.play(Asked(rehearsal, image=image, is_as_it_is=is_as_it_is), live)
+        done = player.play(Asked(rehearsal, image, is_as_it_is, sets_project=bool(image or port or balancer)), live)
     show(done.verdict, done.run_dir, as_json=as_json, verbose=verbose)
 
 

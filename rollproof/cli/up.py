@@ -13,6 +13,7 @@ from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, check_flags
 from rollproof.cli.running import err, out, run
 from rollproof.cli.stage import StageName, StageOption, compose_stage
 from rollproof.docker_rehearsal import order_of, write_order
+from rollproof.orchestrator.compose_stage import ComposeStage
 from rollproof.orchestrator.control import ControlServer
 from rollproof.orchestrator.local_stage import LocalStage, open_stage
 from rollproof.orchestrator.stage_files import read_plan
@@ -49,6 +50,7 @@ def command(
     speed: o.Speed = 10.0,
     seed: o.Seed = 1,
     port: o.Port = 8080,
+    balancer: o.Balancer = None,
     redis_url: o.RedisUrl = "",
     state_dir: o.StateDir = o.DEFAULT_STATE_DIR,
     runs: o.Runs = Path("runs"),
@@ -66,21 +68,23 @@ def command(
     )  # fmt: skip
     rehearsal = Rehearsal(
         chosen.subject, chosen.template, timing=chosen.timing, speed=speed, seed=seed, runs_dir=runs, port=port,
-        redis_url=redis_url, command=o.command_line(), strategy=strategy,
+        redis_url=redis_url, balancer=balancer or player.balancer, command=o.command_line(), strategy=strategy,
     )  # fmt: skip
     with Live(err, speed) as live:
         if stage is StageName.DOCKER:
             is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)
-            endpoint = run(_compose_up(rehearsal, image, live, is_as_it_is=is_as_it_is), on_stop=_MAY_BE_UP)
+            compose = compose_stage(
+                port=port if o.are_given(context, "port") else 0, image=image, balancer=rehearsal.balancer
+            )
+            endpoint = run(_compose_up(compose, rehearsal, live, is_as_it_is=is_as_it_is), on_stop=_MAY_BE_UP)
             out.print(f"load balancer: {endpoint}    MCP: {endpoint}/mcp    ends with: rollproof down --stage docker",
                       soft_wrap=True)  # fmt: skip
             return
         run(_stay_up(rehearsal, directory, live))
 
 
-async def _compose_up(rehearsal: Rehearsal, image: str, live: Live, *, is_as_it_is: bool) -> str:
+async def _compose_up(compose: ComposeStage, rehearsal: Rehearsal, live: Live, *, is_as_it_is: bool) -> str:
     """The project, set with what was asked for; where its load balancer is published."""
-    compose = compose_stage(port=rehearsal.port, image=image)
     await compose.up(live.say)
     if not is_as_it_is:
         live.say("setting the stage with what was asked for")

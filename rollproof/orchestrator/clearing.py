@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from rollproof.core.errors import Permanent, RollproofError
-from rollproof.orchestrator.balancers.embedded import stop_balancer
 from rollproof.orchestrator.redis_server import attach
 from rollproof.orchestrator.runtimes.process import ProcessRuntime
-from rollproof.orchestrator.stage_files import PLAN_FILE, StageLock, balancer_socket, is_held, redis_dir, runtime_dir
+from rollproof.orchestrator.stage_balancer import stop_balancer
+from rollproof.orchestrator.stage_files import PLAN_FILE, StageLock, is_held, redis_dir, runtime_dir
 
 REHEARSAL_PREFIX = "rollproof-"
 """Of the temporary directory of a stage that lives for one rehearsal."""
@@ -36,7 +36,7 @@ async def clear(state_dir: Path) -> None:
     if runtime_dir(state_dir).is_dir():
         failures += await _end_tasks(ProcessRuntime(runtime_dir(state_dir), {}))
     try:
-        await stop_balancer(balancer_socket(state_dir), grace_s=_BALANCER_GRACE_S)
+        await stop_balancer(state_dir, grace_s=_BALANCER_GRACE_S)
     except RollproofError as error:
         failures.append(error.message)
     redis = await attach(redis_dir(state_dir))

@@ -89,7 +89,11 @@ class ComposeStage:
         tell("building the images (the first time it takes minutes)")
         await self._run("--profile", "client", "build")
         tell("starting load balancer, Redis, orchestrator and tasks")
-        await self._run("up", "--detach", "--wait")
+        try:
+            await self._run("up", "--detach", "--wait")
+        except Permanent as error:
+            logs = await self._ask("logs", "--tail", str(_TAIL), "orchestrator", "socket-proxy", "redis")
+            raise Permanent(error.message, hint=f"they said:\n{logs.strip()}") from error
 
     async def down(self, say: Say | None = None) -> None:
         """End everything of the project, its volumes and runs too. Raises Permanent where something is left."""

@@ -5,7 +5,7 @@ container needs to play a rehearsal against it (docker_remote.py):
     {"do": "world"}                         -> {"ok": {"world": {...}, "trouble": ""}}
     {"do": "tell", "event": {...}}          -> {"ok": {}}; an event that may be requested (core/events.py)
     {"do": "begin-run", "name": "...", "programme": {...} or null}
-                                            -> {"ok": {"programme", "run_dir", "clock", "redis"}}
+                                            -> {"ok": {"programme", "run_dir", "clock", "redis", "balancer"}}
     {"do": "end-run"}                       -> {"ok": {}}
 
 The socket is on a volume, mode 0600: whoever reaches it has been given the volume and runs as the same user.
@@ -91,6 +91,7 @@ class DockerControlServer(ControlServer):
                 "run_dir": str(stage.run_dir),
                 "clock": stage.clock.to_json(),
                 "redis": stage.redis.description if stage.redis else "",
+                "balancer": stage.balancer,
             }
 
     async def _set(self, wanted: Programme) -> None:

@@ -130,6 +130,7 @@ class RemoteStage:
         self.programme: Programme = PROGRAMME.validate_python(begun["programme"])
         self.plan: StagePlan = replace(self.programme.plan, run_dir=Path(begun["run_dir"]))
         self.redis = _Redis(str(begun["redis"])) if begun["redis"] else None
+        self.balancer = str(begun["balancer"])
         self.clock = StageClock.from_json(begun["clock"])
         self.history = HistoryFile(self.plan.run_dir / "history.jsonl", self.clock)
         self.orchestrator = RemoteOrchestrator(connection, self.clock, world)

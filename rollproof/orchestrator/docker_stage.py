@@ -77,13 +77,16 @@ class _DataPlane(Balancer, Protocol):
     async def health(self) -> Mapping[str, Any]:
         """Raises Temporary while it does not answer."""
 
+    async def description(self) -> str:
+        """Raises Temporary while it does not answer."""
+
 
 class DockerStage:
     """An open stage. `orchestrator` runs in `running`; if that ends by itself, it carries the error."""
 
     def __init__(self, programme: Programme, site: DockerSite, state: StageState, parts: _Parts) -> None:
         self.programme, self.redis, self.adopted = programme, parts.redis, state.is_adopted
-        self._site, self._runtime = site, parts.runtime
+        self.balancer, self._site, self._runtime = parts.balancer_description, site, parts.runtime
         self._balancer, self._data_plane = parts.balancer, parts.data_plane
         plan = programme.plan
         self._own_run, self.run_dir = plan.run_dir, _run_that_is_on(plan)
@@ -191,6 +194,7 @@ class _Parts:
     runtime: DockerRuntime
     data_plane: _DataPlane
     balancer: LogFromHere  # the same, with the run's part of its log
+    balancer_description: str
     redis: RedisServer | None
 
 
@@ -306,7 +310,7 @@ async def _parts(programme: Programme, site: DockerSite, runtime: DockerRuntime,
         ) from None
     plan = programme.plan
     redis = await provide_redis(plan.state_dir / "redis", url=site.redis_url) if plan.needs_redis else None
-    return _Parts(runtime, balancer, LogFromHere(balancer, log_begin), redis)
+    return _Parts(runtime, balancer, LogFromHere(balancer, log_begin), await balancer.description(), redis)
 
 
 def _balancer(site: DockerSite) -> _DataPlane:

@@ -1,4 +1,4 @@
-"""The local stage: the embedded balancer, a Redis if the server needs one, and tasks as processes.
+"""The local stage: a load balancer, a Redis if the server needs one, and tasks as processes.
 
 Each of them is a process of its own that outlives us. What `state_dir` holds is enough to find them again:
 
@@ -18,27 +18,22 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rollproof.core.errors import Permanent, RollproofError, RuntimeFault, Temporary, UsageError
+from rollproof.core.errors import Permanent, RollproofError, RuntimeFault, UsageError
 from rollproof.core.timing import scale_settings, scale_timing
 from rollproof.core.world import create_world
 from rollproof.history import HistoryFile, Record, read_history
-from rollproof.orchestrator.balancers.embedded import (
-    BalancerOptions,
-    EmbeddedBalancerClient,
-    attach_balancer,
-    is_balancer_running,
-    start_balancer,
-)
+from rollproof.orchestrator.balancers.client import BalancerClient
 from rollproof.orchestrator.clearing import clear
 from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.health_checker import HealthChecker
 from rollproof.orchestrator.loop import Orchestrator
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
+from rollproof.orchestrator.runtimes.port_pool import PortPool
 from rollproof.orchestrator.runtimes.process import ProcessRuntime
+from rollproof.orchestrator.stage_balancer import balancer_again, is_balancer_running, start_balancer, task_ports
 from rollproof.orchestrator.stage_files import (
     StageLock,
     StagePlan,
-    balancer_socket,
     check_state_dir,
     read_plan,
     redis_dir,
@@ -59,8 +54,11 @@ class LocalStage:
 
     def __init__(self, plan: StagePlan, state: StageState, parts: _Parts) -> None:
         self.plan, self.redis, self.history = plan, parts.redis, parts.history
+        self.balancer = parts.balancer_description
         self.adopted = state.is_adopted
-        self._runtime = ProcessRuntime(runtime_dir(plan.state_dir), plan.images, speed=plan.speed)
+        self._runtime = ProcessRuntime(
+            runtime_dir(plan.state_dir), plan.images, speed=plan.speed, ports=PortPool(task_ports(plan))
+        )
         self.orchestrator = Orchestrator(
             state,
             runtime=self._runtime,
@@ -84,13 +82,13 @@ class LocalStage:
         is_mourned = False
         while True:
             await asyncio.sleep(_BALANCER_LOOK_S)
-            if is_balancer_running(balancer_socket(self.plan.state_dir)):
+            if is_balancer_running(self.plan):
                 continue
             if not is_mourned:
                 self.history.record("fault", name="balancer-died", target="balancer")
             is_mourned = True
             with suppress(RollproofError):  # its port may be taken for a moment: again at the next look
-                await start_balancer(_balancer_options(self.plan))
+                await start_balancer(self.plan)
                 self.orchestrator.republish()
                 is_mourned = False
 
@@ -145,7 +143,8 @@ async def open_stage(plan: StagePlan, listener: Listener | None = None) -> Async
 
 @dataclass(frozen=True)
 class _Parts:
-    balancer: EmbeddedBalancerClient
+    balancer: BalancerClient
+    balancer_description: str
     redis: RedisServer | None
     history: HistoryFile
 
@@ -154,7 +153,7 @@ async def _begin(plan: StagePlan, listener: Listener | None) -> LocalStage:
     """A new stage. What one that was killed while it was set has left is ended first."""
     await clear(plan.state_dir)
     try:
-        balancer = await start_balancer(_balancer_options(plan))
+        balancer = await start_balancer(plan)
         plan = replace(plan, port=await _port_of(balancer))
         write_plan(plan)
         clock = StageClock()
@@ -174,7 +173,7 @@ async def _take_over(state_dir: Path, listener: Listener | None) -> LocalStage |
         return None
     try:
         state = StageState.adopt(saved)
-        balancer = await _balancer_again(plan)
+        balancer = await balancer_again(plan)
         return LocalStage(plan, state, await _parts(plan, state, balancer, listener))
     except asyncio.CancelledError:  # Ctrl-C means the end, here as later
         await clear(state_dir)
@@ -184,19 +183,11 @@ async def _take_over(state_dir: Path, listener: Listener | None) -> LocalStage |
         raise type(error)(message, hint=error.hint or "rollproof down ends what is left there") from error
 
 
-async def _balancer_again(plan: StagePlan) -> EmbeddedBalancerClient:
-    try:
-        return await attach_balancer(balancer_socket(plan.state_dir))
-    except Temporary:
-        return await start_balancer(_balancer_options(plan))
-
-
-async def _parts(
-    plan: StagePlan, state: StageState, balancer: EmbeddedBalancerClient, listener: Listener | None
-) -> _Parts:
+async def _parts(plan: StagePlan, state: StageState, balancer: BalancerClient, listener: Listener | None) -> _Parts:
     redis = await provide_redis(redis_dir(plan.state_dir), url=plan.redis_url) if plan.needs_redis else None
     (plan.run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    return _Parts(balancer, redis, HistoryFile(plan.run_dir / "history.jsonl", state.clock, listener))
+    description = await balancer.description()
+    return _Parts(balancer, description, redis, HistoryFile(plan.run_dir / "history.jsonl", state.clock, listener))
 
 
 def _requests_recorded(plan: StagePlan) -> int:
@@ -207,15 +198,5 @@ def _requests_recorded(plan: StagePlan) -> int:
         raise Permanent(f"cannot go on with this history: {error}", hint="mend or remove that line") from error
 
 
-async def _port_of(balancer: EmbeddedBalancerClient) -> int:
+async def _port_of(balancer: BalancerClient) -> int:
     return int(str((await balancer.health())["listen"]).rpartition(":")[2])
-
-
-def _balancer_options(plan: StagePlan) -> BalancerOptions:
-    return BalancerOptions(
-        host=plan.host,
-        port=plan.port,
-        control=balancer_socket(plan.state_dir),
-        access_log=plan.run_dir / "access.log",
-        key_file=plan.state_dir / "cookie.key",
-    )

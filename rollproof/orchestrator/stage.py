@@ -50,6 +50,10 @@ class Stage(Protocol):
     def redis(self) -> Redis | None: ...
 
     @property
+    def balancer(self) -> str:
+        """Which one, and its version."""
+
+    @property
     def endpoint(self) -> str: ...
 
     @property

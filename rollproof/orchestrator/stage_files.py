@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
@@ -14,10 +15,17 @@ from pydantic import TypeAdapter, ValidationError
 from rollproof.core.errors import Permanent, UsageError
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
-from rollproof.orchestrator.balancers.embedded.control import SOCKET_PATH_MAX
+from rollproof.orchestrator.balancers.control_server import SOCKET_PATH_MAX
 from rollproof.orchestrator.runtimes.launch_plan import ImageSpec
 
 PLAN_FILE = "plan.json"
+
+
+class BalancerKind(StrEnum):
+    """Who plays the ALB's data plane."""
+
+    EMBEDDED = "embedded"
+    NGINX = "nginx"
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class StagePlan:
     port: int = 0  # of the load balancer; 0: a free one
     needs_redis: bool = True
     redis_url: str = ""
+    balancer: BalancerKind = BalancerKind.EMBEDDED  # of the local stage; Compose has its own
 
     @property
     def endpoint(self) -> str:

@@ -12,6 +12,8 @@ from tests.e2e.place import FAST, FEW, PATIENT, QUICK, TINY, Done, Place, a_plac
 RUNS = {
     "sample": (*FAST, *PATIENT, "--sessions", "20", "--delay", "0.5", "--slow", "1"),
     "memory": (*FAST, *PATIENT, *FEW, "--strategy", "memory"),
+    "nginx": (*FAST, *PATIENT, *FEW, "--balancer", "nginx"),
+    "nginx-memory": (*FAST, *PATIENT, *FEW, "--balancer", "nginx", "--strategy", "memory"),
     "redis-state": (*FAST, *PATIENT, *FEW, "--strategy", "redis-state"),
     "bad-image": (*FAST, *FEW, "--disruption", "bad-image"),
     "crashing-image": (*FAST, *FEW, "--disruption", "crashing-image"),

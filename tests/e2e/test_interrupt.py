@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.e2e.place import QUICK, TINY, Place, Running, wait_until
+from tests.orchestrator.test_nginx_balancer import NEEDS_NGINX
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 REHEARSE = ("rehearse", *QUICK, "--command", TINY, "--sessions", "6", "--delay", "0.3")
@@ -47,6 +48,18 @@ def test_in_the_middle(place: Place, moment: str) -> None:
             running.wait_record("target", state="draining")
         case "finishing":
             running.wait_record("mark", name="steady")
+    running.signal(signal.SIGINT)
+    assert_stopped(place, running)
+
+
+@NEEDS_NGINX
+@pytest.mark.parametrize("moment", ["balancer", "draining"])
+def test_behind_nginx(place: Place, moment: str) -> None:
+    running = place.start(*REHEARSE, "--balancer", "nginx")
+    if moment == "balancer":
+        wait_until(lambda: any("nginx_agent" in " ".join(x.cmdline()) for x in place.processes()), "nginx's agent")
+    else:
+        running.wait_record("target", state="draining")
     running.signal(signal.SIGINT)
     assert_stopped(place, running)
 

@@ -8,6 +8,7 @@ import pytest
 
 from rollproof.probe.answer import STREAM_ENDED
 from tests.e2e.place import Done
+from tests.orchestrator.test_nginx_balancer import NEEDS_NGINX
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 Rehearsed = Callable[[str], Done]
@@ -39,7 +40,22 @@ class TestSampleAsDeployed:
         assert "\x1b" not in done.out + done.err
 
 
-@pytest.mark.parametrize("strategy", ["memory", "redis-state"])
+@NEEDS_NGINX
+class TestBehindNginx:
+    def test_every_session_survives_just_the_same(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("nginx")
+        assert done.exit_code == 0, done.out
+        assert done.out.startswith("PASS")
+        assert done.summary["session_counts"] == {"survived": 8, "degraded": 0, "lost": 0}
+        assert {x["elb_status_code"] for x in done.records("request")} <= {"200", "202", "405"}
+        assert {x["outcome"] for x in done.summary["checks"]} <= {"pass", "unknown"}
+
+    def test_the_history_says_which_it_was(self, rehearsed: Rehearsed) -> None:
+        assert rehearsed("nginx").records("setting", name="balancer")[0]["value"].startswith("nginx 1.")
+        assert rehearsed("sample").records("setting", name="balancer")[0]["value"] == "embedded"
+
+
+@pytest.mark.parametrize("strategy", ["memory", "redis-state", pytest.param("nginx-memory", marks=NEEDS_NGINX)])
 class TestSessionsInTheTransport:
     def test_every_session_of_a_replaced_task_is_lost(self, rehearsed: Rehearsed, strategy: str) -> None:
         done = rehearsed(strategy)

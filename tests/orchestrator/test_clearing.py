@@ -11,17 +11,21 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rollproof.core.errors import Permanent
-from rollproof.core.settings import TaskDefinition
+from rollproof.core.settings import Settings, TaskDefinition
+from rollproof.core.timing import Timing
 from rollproof.orchestrator import clearing
-from rollproof.orchestrator.balancers.embedded import BalancerOptions, is_balancer_running, start_balancer
 from rollproof.orchestrator.clearing import clear, clear_abandoned
 from rollproof.orchestrator.ports import TaskSpec
 from rollproof.orchestrator.runtimes.process import ProcessRuntime
-from rollproof.orchestrator.stage_files import PLAN_FILE, StageLock, balancer_socket, runtime_dir
+from rollproof.orchestrator.stage_balancer import is_balancer_running, start_balancer
+from rollproof.orchestrator.stage_files import PLAN_FILE, BalancerKind, StageLock, StagePlan, runtime_dir
+from tests.orchestrator.test_nginx_balancer import NEEDS_NGINX
 
+BALANCERS = [BalancerKind.EMBEDDED, pytest.param(BalancerKind.NGINX, marks=NEEDS_NGINX)]
 SLEEPER = (sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()")
 
 
@@ -57,15 +61,19 @@ class TestClear:
         await clear(root / "stage")
         await clear(root / "stage")
 
-    async def test_tasks_and_balancer_end_without_a_plan(self, root: Path, impatient: None) -> None:
+    @pytest.mark.parametrize("balancer", BALANCERS)
+    async def test_tasks_and_balancer_end_without_a_plan(
+        self, root: Path, impatient: None, balancer: BalancerKind
+    ) -> None:
         """The orchestrator was killed before it had written one. The task takes no notice of SIGTERM."""
         state_dir = root / "stage"
         runtime = ProcessRuntime(runtime_dir(state_dir))
         await runtime.start(a_task(state_dir, 1))
-        await start_balancer(BalancerOptions(root / "access.log", control=balancer_socket(state_dir)))
-        assert is_balancer_running(balancer_socket(state_dir))
+        plan = StagePlan(state_dir, root, Settings(), Timing(), {}, balancer=balancer)
+        pid = int((await (await start_balancer(plan)).health())["pid"])
+        assert is_balancer_running(plan)
         await clear(state_dir)
-        assert not is_balancer_running(balancer_socket(state_dir))
+        assert not psutil.pid_exists(pid)
         assert not state_dir.exists()
 
     @pytest.mark.parametrize("plan", ["", "{}", '{"version": 99}'])

@@ -21,6 +21,7 @@ import pytest
 from rollproof.core.errors import Permanent, Temporary, UsageError
 from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
 from rollproof.core.settings import Stickiness
+from rollproof.orchestrator.balancers.control_server import pid_file
 from rollproof.orchestrator.balancers.embedded import (
     BalancerOptions,
     EmbeddedBalancerClient,
@@ -31,7 +32,7 @@ from rollproof.orchestrator.balancers.embedded import (
 )
 from rollproof.orchestrator.balancers.embedded.cookies import load_key
 from rollproof.orchestrator.balancers.embedded.log_writer import LogWriter
-from rollproof.orchestrator.balancers.embedded.process import MODULE, pid_file
+from rollproof.orchestrator.balancers.embedded.process import MODULE
 from rollproof.orchestrator.balancers.embedded.read_table import read_table
 from rollproof.testing.balancer_target import DEADLINE_S, TargetServer
 from rollproof.testing.balancer_wire import Wire, get

@@ -194,6 +194,14 @@ async def test_a_second_one_behind_the_same_socket_is_refused(options: NginxOpti
     assert (await stage.balancer.health())["status"] == "ok"
 
 
+async def test_a_path_that_leaves_no_room_for_nginxs_own_socket_is_refused(options: NginxOptions) -> None:
+    room = 100 - len(str(options.control.parent)) - 1  # for the control socket, whose directory is nginx's
+    control = options.control.with_name("x" * room)
+    with pytest.raises(UsageError, match="at most 100"):
+        await start_nginx(replace(options, control=control))
+    assert not control.parent.exists()
+
+
 async def test_a_slot_that_is_no_address_is_refused(options: NginxOptions) -> None:
     with pytest.raises(UsageError, match="slot somewhere"):
         await start_nginx(replace(options, slots=("somewhere",)))

@@ -14,7 +14,7 @@ import pytest
 from rollproof.core.errors import Permanent, UsageError
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
-from rollproof.orchestrator.balancers.embedded.control import check_socket_path
+from rollproof.orchestrator.balancers.control_server import check_socket_path
 from rollproof.orchestrator.runtimes.launch_plan import ImageSpec
 from rollproof.orchestrator.stage_files import (
     StageLock,

@@ -24,6 +24,15 @@ from typing import Any
 from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageError
 from rollproof.core.routing_table import NodeTable, RoutingTable
 from rollproof.orchestrator.balancers import nginx_table
+from rollproof.orchestrator.balancers.control_server import (
+    USAGE_EXIT,
+    Answer,
+    ControlServer,
+    Handler,
+    ask,
+    seconds_to_stop,
+    target_to_cut,
+)
 from rollproof.orchestrator.balancers.nginx_binary import NginxBinary, find_nginx
 from rollproof.orchestrator.balancers.nginx_config import (
     Installation,
@@ -31,12 +40,10 @@ from rollproof.orchestrator.balancers.nginx_config import (
     expand_slots,
     shape_of,
 )
-from rollproof.orchestrator.balancers.nginx_control import Answer, ControlServer, ask
 from rollproof.orchestrator.balancers.nginx_master import NginxMaster
-from rollproof.orchestrator.balancers.nginx_options import AgentOptions, listen_on, load_key, parse
+from rollproof.orchestrator.balancers.nginx_options import AgentOptions, inner_socket, listen_on, load_key, parse
 from rollproof.orchestrator.balancers.nginx_sockets import can_shut, connections, shut
 
-USAGE_EXIT = 2
 DIED_EXIT = 1
 
 _GRACE_S = 5.0
@@ -69,7 +76,7 @@ class Agent:
         installation = Installation(
             listen=self._listen,
             state=options.state,
-            inner=options.state / "n.sock",
+            inner=inner_socket(options.state),
             assets=options.assets,
             access_log=options.access_log,
             boot=secrets.token_hex(12),
@@ -80,11 +87,11 @@ class Agent:
             can_shut_sockets=self._can_shut,
             slots=expand_slots(options.slots),
         )
-        self._master = NginxMaster(binary, installation)
+        self._master, self._nginx_version = NginxMaster(binary, installation), binary.version
         self._control = ControlServer(options.control, self._routes())
         self._watcher: asyncio.Task[None] | None = None
 
-    def _routes(self) -> dict[tuple[str, str], Any]:
+    def _routes(self) -> dict[tuple[str, str], Handler]:
         return {
             ("PUT", "/v1/table"): self._put_table,
             ("GET", "/v1/table"): self._get_table,
@@ -162,9 +169,7 @@ class Agent:
     # --- connections ------------------------------------------------------------------------------------
 
     async def _cut(self, body: Any) -> Answer:
-        target_id = body.get("target") if isinstance(body, dict) else None
-        if not isinstance(target_id, str):
-            raise UsageError('cut: no target given; expected {"target": "<id>"}')
+        target_id = target_to_cut(body)
         address = self._addresses.get(target_id)
         if address is None:
             return 200, {"cut": 0}
@@ -225,6 +230,7 @@ class Agent:
             "status": "stopping" if self.stop_requested.is_set() else "ok",
             "pid": os.getpid(),
             "nginx_pid": self._master.pid,
+            "nginx_version": ".".join(map(str, self._nginx_version)),
             "listen": self._listen,
             "generation": self._table.generation,
             "access_log": str(self._options.access_log),
@@ -240,10 +246,7 @@ class Agent:
         return 200, await asyncio.to_thread(_read_lines, self._options.access_log, offset)
 
     async def _stop(self, body: Any) -> Answer:
-        grace_s = body.get("grace_s", _GRACE_S) if isinstance(body, dict) else _GRACE_S
-        if not isinstance(grace_s, int | float) or not 0 <= grace_s <= 3600:
-            raise UsageError("stop: grace_s is no number of seconds between 0 and 3600")
-        self.request_stop(float(grace_s))
+        self.request_stop(seconds_to_stop(body))
         return 202, {"stopping": True}
 
 
@@ -272,7 +275,7 @@ async def _resolved(address: str) -> str:
 
 async def serve(options: AgentOptions) -> int:
     """Until told to stop, or nginx dies. Returns the exit code. Raises RollproofError."""
-    options.state.mkdir(parents=True, exist_ok=True)
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)  # nginx lets everybody use a socket of its
     options.access_log.parent.mkdir(parents=True, exist_ok=True)
     agent = Agent(options, find_nginx(options.binary), load_key(options.key_file))
     loop = asyncio.get_running_loop()

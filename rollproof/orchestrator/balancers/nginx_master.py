@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rollproof.core.errors import Permanent, Temporary
+from rollproof.orchestrator.balancers.control_server import ask
 from rollproof.orchestrator.balancers.nginx_binary import NginxBinary
 from rollproof.orchestrator.balancers.nginx_config import Installation, Shape, render
-from rollproof.orchestrator.balancers.nginx_control import ask
 from rollproof.orchestrator.balancers.nginx_sockets import children
 
 _LOOK_S = 0.005
@@ -42,7 +42,7 @@ class NginxMaster:
         """Takes over `listening`. Raises Permanent, with what nginx said, where it does not come up."""
         installation = self._installation
         installation.inner.unlink(missing_ok=True)
-        _end_leftover(installation.state)
+        end_leftover(installation.state)
         self._write(shape)
         fd = listening.fileno()
         self._child = subprocess.Popen(  # noqa: ASYNC220 - fork and exec, a millisecond
@@ -157,7 +157,7 @@ def _before_exec() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
-def _end_leftover(state: Path) -> None:
+def end_leftover(state: Path) -> None:
     """An nginx of this very directory that has outlived its agent (macOS)."""
     with suppress(OSError, ValueError):
         pid = int((state / "nginx.pid").read_text())

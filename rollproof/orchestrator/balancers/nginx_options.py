@@ -77,6 +77,16 @@ def parse(arguments: list[str] | None) -> AgentOptions | str:
     )
 
 
+def state_beside(control: Path) -> Path:
+    """The directory of nginx's own files where the agent has a control socket."""
+    return control.absolute().with_name(control.name + ".d")
+
+
+def inner_socket(state: Path) -> Path:
+    """nginx's own, for its agent."""
+    return state / "n.sock"
+
+
 def listen_on(host: str, port: int) -> socket.socket:
     """A bound, listening socket, for nginx to inherit. Raises UsageError."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)

@@ -2,14 +2,13 @@
 
 client_side   reads requests, strictly           target_side  reads responses, strictly
 exchange      relays one of each                  node         an ALB node: view, turn, pools
-plane         the table in force, routing, cut     control      the unix socket that tells it so
+plane         the table in force, routing, cut     control      what the control interface does
 heads, framing, forwarding, pages, cookies, log_line   the rules of HTTP and of an ALB, without I/O
 server        all of it in an event loop           process      all of it in a process of its own
-client        `ports.Balancer` over the control socket
 """
 
-from rollproof.orchestrator.balancers.embedded.client import EmbeddedBalancerClient
 from rollproof.orchestrator.balancers.embedded.process import (
+    EmbeddedBalancerClient,
     attach_balancer,
     is_balancer_running,
     start_balancer,

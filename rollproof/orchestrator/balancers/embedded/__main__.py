@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rollproof.core.errors import UsageError
-from rollproof.orchestrator.balancers.embedded.process import USAGE_EXIT, pid_file, write_pid
+from rollproof.orchestrator.balancers.control_server import USAGE_EXIT
 from rollproof.orchestrator.balancers.embedded.server import BalancerOptions, EmbeddedBalancer
 
 _GRACE_S = 5.0
@@ -59,11 +59,8 @@ async def _serve(options: BalancerOptions) -> None:
     await balancer.start()
     gc.freeze()  # what is loaded now stays: the collector need not look at it again
     gc.set_threshold(_GC_THRESHOLD)
-    assert options.control is not None  # noqa: S101 - the command line requires it
-    write_pid(options.control)
     await balancer.stop_requested.wait()
     await balancer.stop(balancer.grace_s)
-    pid_file(options.control).unlink(missing_ok=True)
 
 
 def _allow_many_files() -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 import psutil
 
 from rollproof.core.errors import UsageError
+from rollproof.orchestrator.balancers.control_server import ControlServer
 from rollproof.orchestrator.balancers.embedded.client_side import ClientConnection
-from rollproof.orchestrator.balancers.embedded.control import ControlServer
+from rollproof.orchestrator.balancers.embedded.control import ControlRoutes
 from rollproof.orchestrator.balancers.embedded.cookies import KEY_SIZE, Seal, load_key
 from rollproof.orchestrator.balancers.embedded.log_writer import LogWriter
 from rollproof.orchestrator.balancers.embedded.plane import DataPlane
@@ -53,7 +54,9 @@ class EmbeddedBalancer:
         self._log = LogWriter(options.access_log)
         self.plane = DataPlane(self._log, Seal(key))
         self._server: asyncio.Server | None = None
-        self._control = ControlServer(self, options.control) if options.control is not None else None
+        self._control: ControlServer | None = None
+        if options.control is not None:
+            self._control = ControlServer(str(options.control), ControlRoutes(self).routes())
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,6 +64,7 @@ class EmbeddedBalancer:
             listening = _listen(self.options.host, self.options.port)
             try:
                 if self._control is not None:
+                    self._control.bind()
                     await self._control.start()
             except BaseException:
                 listening.close()

@@ -1,9 +1,16 @@
-"""The control interface as a server: HTTP/1.1 with JSON, on a unix socket of its owner's or on a private port.
+"""The control interface of every balancer: HTTP/1.1 with JSON, on a unix socket of its owner's or on a private port.
 
-The same calls and statuses as the embedded balancer's (embedded/control.py), and one more for where the access log is
-on another machine's disk:
+    PUT  /v1/table      the whole routing table; 200, 409 where it is older than the one in force, 400 where it is none
+    GET  /v1/table      the table in force; 404 before the first
+    GET  /v1/counters   {"generation", "targets": {id: {outstanding, requests, connections}}, "totals", "nodes"}
+    POST /v1/cut        {"target": id} -> {"cut": n}
+    GET  /v1/health     {"status": "ok", "pid", "listen", "generation", "access_log", ...}
+    POST /v1/stop       {"grace_s": seconds} -> 202: accepts no more, lets requests in flight end, exits
 
-    GET /v1/access-log?offset=N   {"text": whole lines from byte N on, at most 1 MiB, "size": bytes there are}
+Errors are {"error": ..., "hint": ...}. What a route does is its balancer's: `routes` maps method and path to it.
+Beside a socket stands `<socket>.pid`, the pid of who serves it.
+
+Standard library only: the image of lb/Dockerfile has nothing else.
 """
 
 from __future__ import annotations
@@ -11,8 +18,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -23,6 +32,13 @@ Answer = tuple[int, Any]
 Handler = Callable[[Any], Awaitable[Answer]]
 """Gets the body's JSON, or the query's fields where there is no body."""
 
+SOCKET_PATH_MAX = 100
+"""Bytes. sockaddr_un holds 108 on Linux, 104 on macOS, the final zero included."""
+
+USAGE_EXIT = 2
+"""Exit code of a balancer that was started with something wrong: stderr says what."""
+
+_GRACE_S = 5.0
 _BODY_MAX = 16 * 1024 * 1024
 _IDLE_S = 60.0
 _PHRASES = {
@@ -48,7 +64,9 @@ class ControlServer:
         """Take the address; nobody is served yet. Raises UsageError: it cannot be had, or a balancer is behind it."""
         host_port = split_host_port(self._address)
         if host_port is None:
-            self._socket = _bind(Path(self._address))
+            path = Path(self._address)
+            check_socket_path(path)
+            self._socket = _bind(path)
             return
         try:
             self._socket = socket.create_server(host_port)
@@ -67,7 +85,7 @@ class ControlServer:
                 self._server.close()
             self._socket.close()
             if split_host_port(self._address) is None:
-                _unlink(self._address)
+                forget(Path(self._address))
         for writer in list(self._writers):
             writer.close()
 
@@ -114,6 +132,43 @@ class ControlServer:
             return error.wire_status, {"error": error.message, "hint": error.hint}
 
 
+def seconds_to_stop(body: Any) -> float:
+    """The grace of a POST /v1/stop. Raises UsageError."""
+    grace_s = body.get("grace_s", _GRACE_S) if isinstance(body, dict) else _GRACE_S
+    if not isinstance(grace_s, int | float) or not 0 <= grace_s <= 3600:
+        raise UsageError("stop: grace_s is no number of seconds between 0 and 3600")
+    return float(grace_s)
+
+
+def target_to_cut(body: Any) -> str:
+    """The target of a POST /v1/cut. Raises UsageError."""
+    target = body.get("target") if isinstance(body, dict) else None
+    if not isinstance(target, str):
+        raise UsageError('cut: no target given; expected {"target": "<id>"}')
+    return target
+
+
+def pid_file(control: Path) -> Path:
+    return control.with_name(control.name + ".pid")
+
+
+def forget(control: Path) -> None:
+    """Remove the socket and its pid file, of a balancer that is gone."""
+    for path in (control, pid_file(control)):
+        with suppress(OSError):
+            path.unlink()
+
+
+def check_socket_path(path: Path) -> None:
+    """Raises UsageError where the system could not bind or reach so long a path."""
+    size = len(os.fsencode(path))
+    if size > SOCKET_PATH_MAX:
+        raise UsageError(
+            f"the control socket's path has {size} bytes, at most {SOCKET_PATH_MAX} are possible: {path}",
+            hint="run in a directory with a shorter path",
+        )
+
+
 def split_host_port(address: str) -> tuple[str, int] | None:
     """None where `address` is the path of a socket."""
     host, colon, port = address.rpartition(":")
@@ -143,7 +198,10 @@ async def ask(address: str, method: str, path: str, body: Any, *, timeout_s: flo
 
 
 def _bind(path: Path) -> socket.socket:
-    """A bound unix socket of mode 0600; a left-over of a balancer that is gone is replaced. Raises UsageError."""
+    """A bound unix socket of mode 0600, its pid file beside it. Raises UsageError.
+
+    A left-over of a balancer that is gone is replaced.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
@@ -154,6 +212,7 @@ def _bind(path: Path) -> socket.socket:
             path.unlink()
             sock.bind(str(path))
         path.chmod(0o600)  # before it listens: nobody can have connected
+        pid_file(path).write_text(f"{os.getpid()}\n")  # from here on whoever wants to end it can find it
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
@@ -163,10 +222,6 @@ def _bind(path: Path) -> socket.socket:
         raise UsageError(f"cannot make the control socket {path}: {error.strerror or error}") from error
     sock.setblocking(False)
     return sock
-
-
-def _unlink(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
 
 
 def _is_answered(path: Path) -> bool:

@@ -1,9 +1,8 @@
-"""Speaks to a balancer's process through its control socket: the `Balancer` port of the embedded balancer."""
+"""Speaks to a balancer's process through its control interface: the `Balancer` port of every kind."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -12,22 +11,32 @@ from typing import Any
 from rollproof.core.access_log import AccessLogEntry, parse_line
 from rollproof.core.errors import Permanent, Temporary
 from rollproof.core.routing_table import RoutingTable
-from rollproof.orchestrator.balancers.embedded.control import check_socket_path
+from rollproof.orchestrator.balancers.control_server import ask, check_socket_path, split_host_port
 from rollproof.orchestrator.ports import TargetCounters
 
-_ANSWER_S = 5.0
 _LOG_LOOK_S = 0.05
 _LOG_READ_MAX = 1024 * 1024
 
 _logger = logging.getLogger(__name__)
 
 
-class EmbeddedBalancerClient:
-    """Implements `ports.Balancer`. Holds no connection: each call opens its own, so either side may restart."""
+class BalancerClient:
+    """Implements `ports.Balancer`. Holds no connection: each call opens its own, so either side may restart.
 
-    def __init__(self, control: Path, access_log: Path) -> None:
-        check_socket_path(control)
-        self.control = control
+    `control` is a socket's path, or HOST:PORT. What a kind answers to is its subclass's: `name` and `hint` of an error
+    where it does not, and `answer_s`, the seconds that a call may take.
+    """
+
+    name = "the balancer"
+    hint = "is its process still running? its pid stands beside the socket"
+    answer_s = 5.0
+
+    def __init__(self, control: Path | str, access_log: Path) -> None:
+        self.address = str(control)
+        self.is_remote = split_host_port(self.address) is not None
+        if not self.is_remote:
+            check_socket_path(Path(control))
+        self.control = Path(control)
         self.access_log_path = access_log
 
     async def publish(self, table: RoutingTable) -> None:
@@ -71,6 +80,10 @@ class EmbeddedBalancerClient:
         """pid, listen, generation, access_log and more. Raises Temporary if no balancer answers."""
         return await self.call("GET", "/v1/health")
 
+    async def description(self) -> str:
+        """The kind, and the version of a program that is not ours: "nginx 1.31.3"."""
+        return "embedded"
+
     async def request_stop(self, grace_s: float) -> None:
         await self.call("POST", "/v1/stop", {"grace_s": grace_s})
 
@@ -83,22 +96,12 @@ class EmbeddedBalancerClient:
 
     async def exchange(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
         """Status and JSON of one control call. Raises Temporary where nobody answers."""
-        data = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: balancer\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                reader, writer = await asyncio.open_unix_connection(str(self.control))
-                try:
-                    writer.write(head.encode() + data)
-                    answer = await reader.read()
-                finally:
-                    writer.close()
-            status, payload = answer.split(b"\r\n\r\n", 1)
-            return int(status.split(b" ", 2)[1]), json.loads(payload)
+            return await ask(self.address, method, path, body, timeout_s=self.answer_s)
         except (OSError, TimeoutError, ValueError, IndexError) as error:
             raise Temporary(
-                f"the balancer behind {self.control} does not answer: {error or type(error).__name__}",
-                hint="is its process still running? its pid stands beside the socket",
+                f"{self.name} behind {self.address} does not answer: {error or type(error).__name__}",
+                hint=self.hint,
             ) from error
 
 
