@@ -238,7 +238,8 @@ def _failure(words: Sequence[str], said: str) -> RollproofError:
         )
     if "port is already allocated" in said or "address already in use" in said:
         return UsageError(f"docker compose {verb}: {lines[-1]}", hint="give another --port, or end what has it")
-    return Permanent(f"docker compose {verb} failed:\n{last}", hint="docker compose logs orchestrator lb redis")
+    hint = "docker compose build" if verb == "build" else "docker compose ps -a; docker compose logs"
+    return Permanent(f"docker compose {verb} failed:\n{last}", hint=f"{hint} shows more")
 
 
 def as_json(kind: str, **fields: Any) -> str:
