@@ -56,7 +56,7 @@ from rollproof.orchestrator.store import JsonFileStore
 _PARTS_PATIENCE_S = 60.0
 _SIGTERM_PATIENCE_S = 3.0
 _LOOK_S = 0.1
-_BALANCER_LOOK_S = 0.5
+_BALANCER_LOOK_S = 0.2
 _PROGRAMME_FILE = "programme.json"
 
 log = logging.getLogger(__name__)
@@ -110,16 +110,20 @@ class DockerStage:
             group.create_task(self._watch_balancer())
 
     async def _watch_balancer(self) -> None:
-        """One that was started again has no table: it gets it now, not with the next tick."""
-        generation = -1
+        """One that was killed is started again without a table: it gets it at once, not with the next tick."""
+        generation, is_away = -1, False
         while True:
             await asyncio.sleep(_BALANCER_LOOK_S)
-            with suppress(Temporary):
+            try:
                 seen = int((await self._data_plane.health())["generation"])
-                if seen < generation:
-                    self.history.record("fault", name="balancer-restarted", target="lb")
-                    self.orchestrator.republish()
-                generation = seen
+            except Temporary:
+                if not is_away:
+                    self.history.record("fault", name="balancer-died", target="balancer")
+                is_away = True
+                continue
+            if is_away or seen < generation:
+                self.orchestrator.republish()
+            generation, is_away = seen, False
 
     @property
     def plan(self) -> StagePlan:
