@@ -83,7 +83,7 @@ class DockerPlayer:
             rehearse_in_compose(
                 compose, order, rehearsal.runs_dir, sets_project=asked.sets_project, listener=live.listen, say=live.say
             ),
-            on_stop="stopped; a project that was not up before is down again",
+            on_stop="stopped; the Compose project is as it was before",
         )
 
 

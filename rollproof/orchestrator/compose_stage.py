@@ -15,6 +15,7 @@ import asyncio
 import io
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -34,7 +35,8 @@ _ERRORS: Mapping[str, type[RollproofError]] = {
     "UsageError": UsageError, "Permanent": Permanent, "Temporary": Temporary,
 }  # fmt: skip
 _LINE_LIMIT = 1 << 24
-_STOP_PATIENCE_S = 40.0
+_STOP_PATIENCE_S = 10.0
+_CLEAN_UP_S = 20  # for the client: it says goodbye to its sessions and ends the run
 _TAIL = 12
 
 Say = Callable[[str], None]
@@ -127,7 +129,8 @@ class ComposeStage:
             await records.aclose()
 
     async def _client(self, verb: str, order: bytes) -> AsyncGenerator[Record, None]:
-        words = self.command("run", "--rm", "--no-deps", "-T", "client", verb)
+        name = f"rollproof-client-{secrets.token_hex(4)}"
+        words = self.command("run", "--rm", "--no-deps", "-T", "--name", name, "client", verb)
         process = await self._start(words, stdin=subprocess.PIPE)
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # noqa: PT018, S101
         said = asyncio.create_task(_tail(process.stderr))
@@ -143,8 +146,16 @@ class ComposeStage:
             if code := await process.wait():
                 raise Permanent(f"the client's container ended with {code}", hint=await said)
         finally:
+            if process.returncode is None:
+                await self._stop_container(name)
             await _end(process)
             said.cancel()
+
+    async def _stop_container(self, name: str) -> None:
+        """`docker compose run` leaves its container behind when it is ended itself."""
+        for words in (("stop", "--time", str(_CLEAN_UP_S), name), ("rm", "--force", name)):
+            process = await self._start(("docker", *words), stdin=subprocess.DEVNULL)
+            await process.communicate()
 
     async def fetch(self, name: str, runs_dir: Path) -> Path:
         """Copy the run `name` of the project into `runs_dir`. Raises Permanent where that cannot be done."""
@@ -212,7 +223,6 @@ async def _tail(stream: asyncio.StreamReader) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Docker passes SIGTERM on to the container, which then cleans up."""
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError):

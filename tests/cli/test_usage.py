@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from rollproof.cli.main import main
-
 TEMPLATE = "Resources:\n  Service:\n    Type: AWS::ECS::Service\n    Properties:\n      DesiredCount: !Ref Nobody\n"
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def rollproof(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """The console script, run in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["rollproof", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return Done(ended.value.code if isinstance(ended.value.code, int) else 0, said.out, said.err)
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -63,9 +34,7 @@ def rollproof(
         (["probe", "--endpoint", "ftp://x"], "is not an http URL", "http://127.0.0.1"),
     ],
 )
-def test_bad_input_is_refused(
-    arguments: list[str], says: str, hint: str, tmp_path: Path, rollproof: Callable[..., Done]
-) -> None:
+def test_bad_input_is_refused(arguments: list[str], says: str, hint: str, tmp_path: Path, rollproof: Rollproof) -> None:
     (tmp_path / "bad.yaml").write_text(TEMPLATE)
     done = rollproof(*arguments)
     assert done.returncode == 2, done.stderr
@@ -76,7 +45,7 @@ def test_bad_input_is_refused(
     assert not (tmp_path / ".rollproof").exists()
 
 
-def test_down_with_nothing_up_is_no_error(rollproof: Callable[..., Done]) -> None:
+def test_down_with_nothing_up_is_no_error(rollproof: Rollproof) -> None:
     done = rollproof("down")
     assert (done.returncode, done.stdout.strip()) == (0, "nothing was up")
 
@@ -84,21 +53,21 @@ def test_down_with_nothing_up_is_no_error(rollproof: Callable[..., Done]) -> Non
 @pytest.mark.parametrize(
     "command", ["rehearse", "up", "deploy", "status", "probe", "stop-task", "down", "report", "knobs"]
 )
-def test_help_shows_examples(command: str, rollproof: Callable[..., Done]) -> None:
+def test_help_shows_examples(command: str, rollproof: Rollproof) -> None:
     done = rollproof(command, "--help")
     assert done.returncode == 0
     assert "Examples" in done.stdout
     assert f"rollproof {command}" in done.stdout
 
 
-def test_piped_output_is_plain(rollproof: Callable[..., Done]) -> None:
+def test_piped_output_is_plain(rollproof: Rollproof) -> None:
     done = rollproof("knobs")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout + done.stderr
     assert "deregistration_del" in done.stdout
 
 
-def test_knobs_as_json_name_their_source(rollproof: Callable[..., Done]) -> None:
+def test_knobs_as_json_name_their_source(rollproof: Rollproof) -> None:
     done = rollproof("knobs", "--set", "deregistration_delay_s=30", "--json")
     knobs = {row["name"]: row for row in json.loads(done.stdout)}
     assert knobs["deregistration_delay_s"]["value"] == 30.0
@@ -107,5 +76,5 @@ def test_knobs_as_json_name_their_source(rollproof: Callable[..., Done]) -> None
     assert knobs["drain_propagation_s"]["source"].startswith("observed")
 
 
-def test_version_is_told(rollproof: Callable[..., Done]) -> None:
+def test_version_is_told(rollproof: Rollproof) -> None:
     assert rollproof("--version").stdout.startswith("rollproof 0.")
