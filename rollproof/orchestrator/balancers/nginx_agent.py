@@ -23,6 +23,7 @@ from typing import Any
 
 from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageError
 from rollproof.core.routing_table import NodeTable, RoutingTable
+from rollproof.core.settings import Stickiness
 from rollproof.orchestrator.balancers import nginx_table
 from rollproof.orchestrator.balancers.nginx_binary import NginxBinary, find_nginx
 from rollproof.orchestrator.balancers.nginx_config import (
@@ -139,7 +140,7 @@ class Agent:
         if shape != self._shape:
             await self._master.reload(shape)
             self._shape = shape
-        if table.stickiness != self._table.stickiness:
+        if _cookies_of(table) != _cookies_of(self._table):
             self._version += 1
         self._names |= nginx_table.long_names(targets)
         state = nginx_table.state(
@@ -245,6 +246,11 @@ class Agent:
             raise UsageError("stop: grace_s is no number of seconds between 0 and 3600")
         self.request_stop(float(grace_s))
         return 202, {"stopping": True}
+
+
+def _cookies_of(table: RoutingTable) -> tuple[Stickiness, str]:
+    """What decides whether a cookie counts."""
+    return table.stickiness, table.target_group_arn
 
 
 def _read_lines(path: Path, offset: int) -> dict[str, Any]:
