@@ -79,7 +79,7 @@ async def before_the_server(directory: Path, given: argparse.Namespace) -> None:
 
 def _print(samples: Rounds, load: Load, rounds: int, *, ratios_to: tuple[str, ...] = ()) -> None:
     say()
-    say(f"{load.connections} keep-alive connections, medians of {rounds} rounds of {load.seconds:g} s, in turns.")
+    say(f"{load.connections} keep-alive connections, medians of {rounds} rounds of {load.seconds} s, in turns.")
     say()
     for line in table(samples, ratios_to=ratios_to):
         say(line)
@@ -129,7 +129,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", choices=PARTS, action="append", help="repeatable")
     parser.add_argument("--image", default="", metavar="NAME", help="of lb/Dockerfile, instead of this machine's nginx")
     parser.add_argument("--quick", action="store_true", help="shows that it works, and no more")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each round (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=4, help="of each round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="twice as many before the server (default: %(default)s)")
     parser.add_argument("--connections", type=int, default=64, help="before the constant (default: %(default)s)")
     parser.add_argument("--server-connections", type=int, default=16, help="(default: %(default)s)")
@@ -137,7 +137,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=100_000, help="while targets change (default: %(default)s)")
     given = parser.parse_args()
     if given.quick:
-        given.seconds, given.rounds, given.changes, given.requests = 1.0, 2, 100, 2_000
+        given.seconds, given.rounds, given.changes, given.requests = 1, 2, 100, 2_000
     given.only = given.only or list(PARTS)
     if shutil.which("wrk") is None and set(given.only) != {"changes"}:
         raise SystemExit("wrk is not on PATH: apt install wrk, brew install wrk")

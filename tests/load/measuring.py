@@ -35,7 +35,7 @@ class Subject:
 class Load:
     """What wrk does. `script` is Lua, run once."""
 
-    seconds: float
+    seconds: int
     connections: int
     path: str = "/"
     script: Path | None = None
@@ -84,7 +84,7 @@ def measure(subject: Subject, load: Load) -> Sample:
 
 
 def _wrk(subject: Subject, load: Load) -> str:
-    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds:g}s", "--latency"]
+    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{load.seconds}s", "--latency"]
     command += ["-H", f"Cookie: {subject.cookie or 'none=1'}"]
     command += ["-s", str(load.script)] if load.script else []
     url = f"http://127.0.0.1:{subject.port}{load.path}"
