@@ -11,13 +11,15 @@
 //   alb_counts   b<key> requests begun, e<key> ended, n<node> routed without a cookie, t<node> turns, a<node> connections;
 //                x<key>#<status>#<kind> those not answered with 200. key: "<node>|<target id>"
 //   alb_cookies  cookie -> "<version><key in hex>", for cookies opened or made here; what is known of another version is
-//                opened again. "<version><key>#<n>" -> a sealed cookie
+//                opened again. "<version><target id>#<n>" -> a sealed cookie
 //
 // `route` answers with one string, which a regular expression in nginx.conf takes apart: cheaper than one variable
 // for each part. An interpreter starts for every request and runs the top level of this file, so that is kept short,
 // and cryptography is left to the requests that need it. Written in what njs 0.8 and QuickJS both understand.
 
-const COOKIES_KEPT = 64; // sealed in advance for each target; above 64 requests in `keep_ms` they come round again
+// Sealed cookies that are handed out again: above so many requests to a target within `keep_ms` they come round. Sealing
+// one costs 70 % of all the rest of a request.
+const COOKIES_KEPT = 32;
 
 function route(r) {
     const sticky = ngx.shared.alb_table.get('sticky');
@@ -110,7 +112,7 @@ function dispatched(r, sticky, node, row, had) {
             return nowhere();
         }
     }
-    const key = node + '|' + row.slice(0, row.indexOf(' '));
+    const id = row.slice(0, row.indexOf(' ')), key = node + '|' + id;
     const begun = counts.incr('b' + key, 1, 0);
     const now = Date.now();
     const head = node + '|' + row + ' ' + new Date(now).toISOString().slice(0, 23) + ' '
@@ -118,9 +120,10 @@ function dispatched(r, sticky, node, row, had) {
     if (sticky[0] === '0') {
         return head;
     }
-    const place = sticky.slice(4, 8) + key + '#' + begun % COOKIES_KEPT;
+    const nodes = sticky.charCodeAt(2) - 48; // they share a target's cookies, and never take the same one in turn
+    const place = sticky.slice(4, 8) + id + '#' + (begun * nodes + node) % COOKIES_KEPT;
     const cookie = ngx.shared.alb_cookies.get(place);
-    return cookie === undefined ? sealed(r, head, key, place, now) : head + cookie;
+    return cookie === undefined ? sealed(r, head, id, place, now) : head + cookie;
 }
 
 // The target group's algorithm, as rollproof/core/routing.py has it. "<id> <address>", or nothing.
@@ -188,11 +191,11 @@ async function opened(r, sticky, node, cookie) {
     }
 }
 
-// Seal a new cookie for the target of `key`, and keep it at `place` for other responses of the next moment.
-async function sealed(r, head, key, place, now) {
+// Seal a new cookie for the target `id`, and keep it at `place` for other responses of the next moment.
+async function sealed(r, head, id, place, now) {
     const secret = JSON.parse(ngx.shared.alb_table.get('secret'));
     const imported = await crypto.subtle.importKey('raw', Buffer.from(secret.key, 'hex'), { name: 'AES-GCM' }, false, ['encrypt']);
-    const id = key.slice(key.indexOf('|') + 1), digest = secret.names[id];
+    const digest = secret.names[id];
     const name = digest === undefined ? Buffer.from(id) : Buffer.from(digest, 'hex');
     const plain = Buffer.alloc(secret.size);
     plain[0] = 1;
