@@ -34,9 +34,8 @@ format: $(READY) ## let ruff format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## the embedded balancer beside plain nginx and the bare server (docs/performance.md)
-	$(BIN)/python -m tests.load.bench_balancer $(ARGS)
-	$(BIN)/python -m tests.load.bench_server
+bench: $(READY) ## both balancers beside plain nginx and the bare backend, and while targets change (docs/performance.md)
+	$(BIN)/python -m tests.load.bench $(ARGS)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install -q uv

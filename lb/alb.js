@@ -2,20 +2,24 @@
 //
 // Everything that may change without a reload comes from three shared dictionaries, written by control.js:
 //
-//   alb_table    "sticky"    "<mode> <nodes> <version>\n" and a line "<node> <key in hex> <id> <address>" for each
-//                            target that a valid cookie still reaches. mode: 0 off, 1 lb_cookie, 2 app_cookie
+//   alb_table    "sticky"    "<mode> <nodes> <version>\n" and a line "<node> <version><key in hex> <id> <address>" for
+//                            each target that a valid cookie still reaches. mode: 0 off, 1 lb_cookie, 2 app_cookie;
+//                            version: 4 digits, another one where stickiness or target group are others
 //                "choice<n>" "<algorithm> <slow start, ms> <published at, ms>\n" and a line "<id> <address> <age, ms>"
 //                            for each target that node n may choose; the age is -1 outside of slow start
 //                "secret"    JSON: what it takes to open and to seal a cookie
 //   alb_counts   b<key> requests begun, e<key> ended, n<node> routed without a cookie, t<node> turns, a<node> connections;
 //                x<key>#<status>#<kind> those not answered with 200. key: "<node>|<target id>"
-//   alb_cookies  cookie -> key in hex, for cookies opened or made here; "<version><key>#<n>" -> a sealed cookie
+//   alb_cookies  cookie -> "<version><key in hex>", for cookies opened or made here; what is known of another version is
+//                opened again. "<version><target id>#<n>" -> a sealed cookie
 //
 // `route` answers with one string, which a regular expression in nginx.conf takes apart: cheaper than one variable
 // for each part. An interpreter starts for every request and runs the top level of this file, so that is kept short,
 // and cryptography is left to the requests that need it. Written in what njs 0.8 and QuickJS both understand.
 
-const COOKIES_KEPT = 64; // sealed in advance for each target; above 64 requests in `keep_ms` they come round again
+// Sealed cookies that are handed out again: above so many requests to a target within `keep_ms` they come round. Sealing
+// one costs 70 % of all the rest of a request.
+const COOKIES_KEPT = 32;
 
 function route(r) {
     const sticky = ngx.shared.alb_table.get('sticky');
@@ -36,12 +40,12 @@ function route(r) {
     if (sticky[0] !== '0') {
         const cookie = sticky[0] === '1' ? lbCookie(v) : appCookie(v);
         if (cookie !== undefined) {
-            const key = ngx.shared.alb_cookies.get(cookie);
-            if (key === undefined) {
+            const known = ngx.shared.alb_cookies.get(cookie);
+            row = known === undefined ? '' : stuck(sticky, node, known);
+            if (row === '' && (known === undefined || !known.startsWith(sticky.slice(4, 8)))) {
                 return opened(r, sticky, node, cookie);
             }
             had = 1;
-            row = stuck(sticky, node, key);
         }
     }
     return dispatched(r, sticky, node, row, had);
@@ -85,8 +89,8 @@ function appCookie(v) {
 }
 
 // The target a valid cookie names, if this node still lets the cookie reach it: "<id> <address>", or nothing.
-function stuck(sticky, node, key) {
-    const line = '\n' + node + ' ' + key + ' ';
+function stuck(sticky, node, known) {
+    const line = '\n' + node + ' ' + known + ' ';
     const at = sticky.indexOf(line);
     return at < 0 ? '' : sticky.slice(at + line.length, sticky.indexOf('\n', at + 1));
 }
@@ -108,7 +112,7 @@ function dispatched(r, sticky, node, row, had) {
             return nowhere();
         }
     }
-    const key = node + '|' + row.slice(0, row.indexOf(' '));
+    const id = row.slice(0, row.indexOf(' ')), key = node + '|' + id;
     const begun = counts.incr('b' + key, 1, 0);
     const now = Date.now();
     const head = node + '|' + row + ' ' + new Date(now).toISOString().slice(0, 23) + ' '
@@ -116,9 +120,10 @@ function dispatched(r, sticky, node, row, had) {
     if (sticky[0] === '0') {
         return head;
     }
-    const place = sticky.slice(4, 8) + key + '#' + begun % COOKIES_KEPT;
+    const nodes = sticky.charCodeAt(2) - 48; // they share a target's cookies, and never take the same one in turn
+    const place = sticky.slice(4, 8) + id + '#' + (begun * nodes + node) % COOKIES_KEPT;
     const cookie = ngx.shared.alb_cookies.get(place);
-    return cookie === undefined ? sealed(r, head, key, place, now) : head + cookie;
+    return cookie === undefined ? sealed(r, head, id, place, now) : head + cookie;
 }
 
 // The target group's algorithm, as rollproof/core/routing.py has it. "<id> <address>", or nothing.
@@ -172,7 +177,7 @@ async function opened(r, sticky, node, cookie) {
         const plain = Buffer.from(bytes);
         const left = plain.readDoubleBE(1) * 1000 - Date.now();
         if (plain[0] === 1 && left > 0) {
-            const name = plain.subarray(10, 10 + plain[9]).toString('hex');
+            const name = sticky.slice(4, 8) + plain.subarray(10, 10 + plain[9]).toString('hex');
             ngx.shared.alb_cookies.set(cookie, name, Math.ceil(Math.min(left, 3600000)));
             had = 1;
             row = stuck(sticky, node, name);
@@ -186,11 +191,11 @@ async function opened(r, sticky, node, cookie) {
     }
 }
 
-// Seal a new cookie for the target of `key`, and keep it at `place` for other responses of the next moment.
-async function sealed(r, head, key, place, now) {
+// Seal a new cookie for the target `id`, and keep it at `place` for other responses of the next moment.
+async function sealed(r, head, id, place, now) {
     const secret = JSON.parse(ngx.shared.alb_table.get('secret'));
     const imported = await crypto.subtle.importKey('raw', Buffer.from(secret.key, 'hex'), { name: 'AES-GCM' }, false, ['encrypt']);
-    const id = key.slice(key.indexOf('|') + 1), digest = secret.names[id];
+    const digest = secret.names[id];
     const name = digest === undefined ? Buffer.from(id) : Buffer.from(digest, 'hex');
     const plain = Buffer.alloc(secret.size);
     plain[0] = 1;
@@ -203,7 +208,7 @@ async function sealed(r, head, key, place, now) {
     const box = await crypto.subtle.encrypt(sealing, imported, plain);
     const value = Buffer.concat([Buffer.alloc(secret.prefix), iv, Buffer.from(box)]).toString('base64');
     const cookie = value + '; Expires=' + new Date(now + 7 * 86400000).toUTCString() + '; Path=/';
-    ngx.shared.alb_cookies.set(value, name.toString('hex'), Math.ceil(Math.min(secret.duration_ms, 3600000)));
+    ngx.shared.alb_cookies.set(value, place.slice(0, 4) + name.toString('hex'), Math.ceil(Math.min(secret.duration_ms, 3600000)));
     if (secret.keep_ms >= 1) {
         ngx.shared.alb_cookies.set(place, cookie, Math.floor(secret.keep_ms));
     }

@@ -14,6 +14,8 @@ import pytest
 
 from rollproof.core.errors import Permanent
 from rollproof.core.routing_table import NodeTable, RoutingTable
+from rollproof.testing.balancer_contract_clients import ClientContract
+from rollproof.testing.balancer_contract_cookies import CookieContract
 from rollproof.testing.balancer_contract_routing import RoutingContract
 from rollproof.testing.balancer_contract_streams import StreamContract
 from rollproof.testing.balancer_play import ARN, Play, PlayFixtures
@@ -104,5 +106,5 @@ class ControlContract(PlayFixtures):
         assert [first.request.split("/")[3], second.request.split("/")[3]] == ["first HTTP", "second HTTP"]
 
 
-class BalancerContract(ControlContract, RoutingContract, StreamContract):
+class BalancerContract(ControlContract, RoutingContract, CookieContract, StreamContract, ClientContract):
     """All of it."""

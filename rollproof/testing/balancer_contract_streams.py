@@ -167,16 +167,6 @@ class StreamContract(PlayFixtures):
         answer = await play.ask(get(path))
         assert (answer.status, answer.body, answer.is_complete) == (200, b"half", False)
 
-    async def test_a_client_that_leaves_takes_its_request_with_it(self, play: Play) -> None:
-        await play.publish("a")
-        target = play.targets[0]
-        async with await play.wire() as wire:
-            wire.send(get("/wait"))
-            await target.wait_until(lambda: len(target.requests) == 1)
-        await target.wait_until(lambda: not target.open)
-        assert [e.elb_status_code for e in await play.entries(1)] == ["460"]
-        assert await play.outstanding() == 0
-
     async def test_no_answer_within_the_idle_timeout_is_504(self, play: Play) -> None:
         await play.publish("a", load_balancer=LoadBalancerSettings(idle_timeout_s=0.2))
         answer = await play.ask(get("/wait"))

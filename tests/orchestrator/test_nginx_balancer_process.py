@@ -33,6 +33,7 @@ from rollproof.orchestrator.balancers.nginx import (
 )
 from rollproof.orchestrator.balancers.nginx_binary import examine, find_nginx
 from rollproof.orchestrator.balancers.nginx_config import Shape
+from rollproof.orchestrator.balancers.nginx_options import listen_on
 from rollproof.testing.balancer_play import APP_COOKIE, ARN, LB_COOKIE, Play, PlayFixtures
 from rollproof.testing.balancer_target import DEADLINE_S, TargetServer
 from rollproof.testing.balancer_wire import Wire, get, request
@@ -448,6 +449,11 @@ async def test_a_target_in_slow_start_gets_its_share_of_its_turns(play: Play, ta
         await play.stage.balancer.publish(table)
         async with await play.wire() as wire:
             assert {(await wire.ask(get("/hello"))).status for _ in range(20)} == {200}
+
+
+def test_a_worker_that_comes_second_to_a_connection_does_not_wait_for_the_next() -> None:
+    with listen_on("127.0.0.1", 0) as listening, pytest.raises(BlockingIOError):
+        listening.accept()
 
 
 async def test_two_workers_share_table_turn_and_counters(options: NginxOptions, target: TargetServer) -> None:

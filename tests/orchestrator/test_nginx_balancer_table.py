@@ -48,7 +48,7 @@ def strings(of: RoutingTable) -> dict[str, str]:
 def test_the_sticky_lines_name_who_a_cookie_still_reaches_on_each_node() -> None:
     a, b = A.id.encode().hex(), B.id.encode().hex()
     assert strings(table(A, B, stickiness=STICKY))["sticky"] == (
-        f"1 2 0001\n0 {a} {A.id} {A.address}\n0 {b} {B.id} {B.address}\n1 {a} {A.id} {A.address}\n"
+        f"1 2 0001\n0 0001{a} {A.id} {A.address}\n0 0001{b} {B.id} {B.address}\n1 0001{a} {A.id} {A.address}\n"
     )
     assert strings(table(A, B))["sticky"] == "0 2 0001\n"
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from rollproof.core.errors import Permanent, RollproofError, Temporary, UsageError
 from rollproof.core.routing_table import NodeTable, RoutingTable
+from rollproof.core.settings import Stickiness
 from rollproof.orchestrator.balancers import nginx_table
 from rollproof.orchestrator.balancers.control_server import (
     USAGE_EXIT,
@@ -146,7 +147,7 @@ class Agent:
         if shape != self._shape:
             await self._master.reload(shape)
             self._shape = shape
-        if table.stickiness != self._table.stickiness:
+        if _cookies_of(table) != _cookies_of(self._table):
             self._version += 1
         self._names |= nginx_table.long_names(targets)
         state = nginx_table.state(
@@ -248,6 +249,11 @@ class Agent:
     async def _stop(self, body: Any) -> Answer:
         self.request_stop(seconds_to_stop(body))
         return 202, {"stopping": True}
+
+
+def _cookies_of(table: RoutingTable) -> tuple[Stickiness, str]:
+    """What decides whether a cookie counts."""
+    return table.stickiness, table.target_group_arn
 
 
 def _read_lines(path: Path, offset: int) -> dict[str, Any]:

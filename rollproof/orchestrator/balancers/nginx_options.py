@@ -94,6 +94,9 @@ def listen_on(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(BACKLOG)
+        sock.setblocking(
+            False
+        )  # nginx takes an inherited socket as it is; a worker that comes second would wait in accept
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:

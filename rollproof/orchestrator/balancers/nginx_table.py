@@ -82,7 +82,8 @@ def state(
 
     `addresses`: where each address of the table is connected to, host names resolved. `names`: of `long_names`, with
     those of former tables, since a worker may still be answering from the last one. `published_at`: UNIX time.
-    `version`: changes with the stickiness settings, so that no cookie of the former ones is handed out.
+    `version`: changes with stickiness settings and target group, so that no cookie of the former ones is handed out, or
+    remembered as one that counts.
     """
     views = [node_view(table, node) for node in table.nodes]
     choices = {f"choice{n}": _choice(view, addresses, published_at) for n, view in enumerate(views)}
@@ -96,9 +97,10 @@ def state(
 def _sticky(table: RoutingTable, views: list[NodeView], addresses: Mapping[str, str], version: int) -> str:
     stickiness = table.stickiness
     mode = 0 if not stickiness.enabled else 2 if stickiness.type is StickinessType.APP_COOKIE else 1
-    lines = [f"{mode} {len(views)} {version % _VERSIONS:04x}"]
+    tag = f"{version % _VERSIONS:04x}"
+    lines = [f"{mode} {len(views)} {tag}"]
     lines += [
-        f"{n} {name.hex()} {target.id} {addresses[target.address]}"
+        f"{n} {tag}{name.hex()} {target.id} {addresses[target.address]}"
         for n, view in enumerate(views)
         for name, target in view.sticky.items()
     ]

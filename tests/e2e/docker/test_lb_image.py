@@ -21,6 +21,9 @@ from rollproof.orchestrator.balancers.nginx_config import Shape, shape_to_json
 from rollproof.testing.balancer_play import ARN, Play, PlayFixtures
 from rollproof.testing.balancer_target import TargetServer
 from rollproof.testing.balancer_wire import get
+from tests.load.changes import change_targets, many_targets
+from tests.load.subjects import nginx_image
+from tests.load.test_target_changes import CHANGES, REQUESTS, assert_all_obeyed
 from tests.orchestrator.test_nginx_balancer import NginxContract, ProcessStage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -100,6 +103,14 @@ class TestTheImage(ImageFixtures):
     async def test_its_log_says_nothing_that_is_wrong(self, play: Play) -> None:
         await play.publish("a")
         assert (await play.ask(get("/hello"))).status == 200
+
+
+@pytest.mark.load
+async def test_the_image_obeys_each_change_of_targets_at_once(image: str) -> None:
+    async with many_targets() as addresses, nginx_image(image, list(addresses.values())) as running:
+        assert_all_obeyed(
+            await change_targets(running.client, running.port, addresses, changes=CHANGES, requests=REQUESTS)
+        )
 
 
 class TestTheImageWithoutTheCapability(ImageFixtures):

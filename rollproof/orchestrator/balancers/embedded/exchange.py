@@ -280,12 +280,15 @@ class Exchange:
             self.fail(504, "IdleTimeout")
 
     def on_client_lost(self) -> None:
-        """The client closed first: 460 if it had no answer yet. ALB-UG/load-balancer-troubleshooting."""
+        """The client closed first: 460 if it had no answer yet, 400 if its body had not all come.
+
+        ALB-UG/load-balancer-troubleshooting.
+        """
         if self.is_over:
             return
         self._drop_link()
         if not self.elb_status:
-            self.elb_status = 460
+            self.elb_status = 460 if self.request_done else 400
         self._close_books("-" if self.is_tunnel else "ClientClosedConnection")
 
     def fail(self, status: int, reason: str) -> None:

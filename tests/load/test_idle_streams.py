@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
-from rollproof.orchestrator.balancers.embedded import BalancerOptions, start_balancer, stop_balancer
-from rollproof.testing.balancer_target import TargetServer
+from rollproof.orchestrator.ports import Balancer
+from rollproof.testing.balancer_target import DEADLINE_S, TargetServer
 from rollproof.testing.balancer_wire import Wire, get
+from tests.load import subjects
+from tests.load.subjects import Running
+from tests.orchestrator.test_nginx_balancer import NEEDS_NGINX
 
 STREAMS = 1000
 PER_STREAM_MAX = 64 * 1024
@@ -32,34 +35,53 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.fixture
+async def target() -> AsyncIterator[TargetServer]:
+    server = TargetServer("a")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(params=["embedded", pytest.param("nginx", marks=NEEDS_NGINX)])
+async def running(request: pytest.FixtureRequest, tmp_path: Path, target: TargetServer) -> AsyncIterator[Running]:
+    made = subjects.embedded(tmp_path) if request.param == "embedded" else subjects.nginx(tmp_path, [target.address])
+    async with made as running:
+        yield running
+
+
 @pytest.mark.load
-async def test_a_thousand_idle_streams_are_held_and_cut_together(tmp_path: Path) -> None:
-    target = TargetServer("a")
-    await target.start()
-    control = tmp_path / "c.sock"
-    client = await start_balancer(BalancerOptions(tmp_path / "access.log", control=control))
-    health = await client.health()
-    port, process = int(health["listen"].rpartition(":")[2]), psutil.Process(health["pid"])
+async def test_a_thousand_idle_streams_are_held_and_cut_together(running: Running, target: TargetServer) -> None:
+    client = running.client
     row = (RoutableTarget("id-a", target.address, "healthy", new=True, sticky=True),)
     await client.publish(RoutingTable(1, (NodeTable("node-0", row), NodeTable("node-1", row))))
-    memory = process.memory_info().rss
+    before = memory(running)
     wires: list[Wire] = []
     try:
         for _ in range(STREAMS // 50):
-            batch = await asyncio.gather(*(_open_stream(port) for _ in range(50)))
+            batch = await asyncio.gather(*(_open_stream(running.port) for _ in range(50)))
             wires += batch
-        assert (await client.counters())["id-a"].outstanding == STREAMS
-        assert (process.memory_info().rss - memory) / STREAMS < PER_STREAM_MAX
-        async with await Wire.to(port) as wire:
+        assert await outstanding(client) == STREAMS
+        assert (memory(running) - before) / STREAMS < PER_STREAM_MAX
+        async with await Wire.to(running.port) as wire:
             assert (await wire.ask(get("/hello"))).body == b"a"
         assert await client.cut("id-a") == STREAMS
         assert set(await asyncio.gather(*(wire.until_closed() for wire in wires))) == {b""}
-        assert (await client.counters())["id-a"].outstanding == 0
+        async with asyncio.timeout(DEADLINE_S):
+            while await outstanding(client):
+                await asyncio.sleep(0.01)
     finally:
         for wire in wires:
             wire.writer.transport.abort()
-        await target.stop()
-        await stop_balancer(control, grace_s=0.0)
+
+
+def memory(running: Running) -> int:
+    root = psutil.Process(running.root)
+    return sum(process.memory_info().rss for process in [root, *root.children(recursive=True)])
+
+
+async def outstanding(balancer: Balancer) -> int:
+    return (await balancer.counters())["id-a"].outstanding
 
 
 async def _open_stream(port: int) -> Wire:
