@@ -82,7 +82,7 @@ def test_down_with_nothing_up_is_no_error(rollproof: Callable[..., Done]) -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["rehearse", "up", "deploy", "status", "probe", "stop-task", "down", "report", "knobs"]
+    "command", ["rehearse", "up", "deploy", "status", "probe", "stop-task", "down", "report", "compare", "knobs"]
 )
 def test_help_shows_examples(command: str, rollproof: Callable[..., Done]) -> None:
     done = rollproof(command, "--help")
