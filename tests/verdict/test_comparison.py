@@ -128,6 +128,36 @@ def test_how_many_tasks_failed_before_the_breaker_opened_is_chance() -> None:
     assert texts(compared(three, four)) == []
 
 
+def test_how_far_a_task_had_come_when_the_breaker_opened_is_chance() -> None:
+    early, late = stories.rolled_back("rollback"), stories.rolled_back("rollback")
+    for tale, states in ((early, ("PROVISIONING",)), (late, ("PROVISIONING", "PENDING", "ACTIVATING"))):
+        for t, known in zip((88.0, 88.5, 89.0), states, strict=False):
+            tale.task(DORA, t, known, deployment=NEW_DEPLOYMENT)
+        tale.task(DORA, 91.0, "DEPROVISIONING", "STOPPED", deployment=NEW_DEPLOYMENT)
+    found = compared(early, late)
+    assert texts(found) == []
+    assert found.a.story.tasks["task cut short"] != found.b.story.tasks["task cut short"]
+
+
+def test_how_the_lost_sessions_of_a_crash_failed_first_is_chance() -> None:
+    bad_gateway, broken = stories.crashed(), stories.crashed()
+    for tale, status in ((bad_gateway, 502), (broken, None)):
+        tale.call("s9", 1, WRITE, 19.0, ANNA).call("s9", 2, WRITE, 30.5, ok=False, http_status=status, error="gone")
+        tale.not_found("s9", 3, READ, 50.0, BERT).not_found("s9", 4, READ, 70.0, BERT)
+    found = compared(bad_gateway, broken)
+    assert texts(found) == []
+    assert (found.a.lost, found.b.lost) == (1, 1)
+    assert found.a.lost_signatures != found.b.lost_signatures
+
+
+def test_a_crash_may_be_seen_before_it_is_written_down() -> None:
+    seen = stories.crashed()
+    for record in seen.records:
+        if record["kind"] == "fault":
+            record["t"] += 0.1
+    assert [text for text in texts(compared(stories.crashed(), seen)) if "task states" in text] == []
+
+
 def test_a_state_that_comes_just_before_or_just_after_the_steady_state() -> None:
     before, after = served(Tale().replaced(), 175.0), served(Tale().replaced(), 175.0)
     before.target(CARL, before.when("steady") - 0.5, "unhealthy")
