@@ -186,6 +186,14 @@ def test_lost_sessions_that_met_something_else_are_a_difference() -> None:
     assert "lost sessions first met 404 / -32600 Session not found in A, 503 /" in " ".join(texts(compared(a, b)))
 
 
+def test_a_rule_of_aws_that_only_one_run_broke_is_a_difference() -> None:
+    kept, broken = stories.survived(), Tale().settings().warmed_up().triggered().started(CARL, DORA)
+    served(broken.drained(ANNA, BERT, unused=120.0, sigterm=110.0).completed())
+    found = texts(compared(kept, broken))
+    assert "verdict: pass in A, fail in B" in found
+    assert "verdict: check sigterm-after-drain: pass in A, fail in B" in found
+
+
 def without_event(tale: Tale) -> None:
     tale.records = [r for r in tale.records if "has begun draining" not in r.get("message", "")]
 

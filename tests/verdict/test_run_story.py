@@ -9,7 +9,7 @@ from rollproof.verdict.records import read
 from rollproof.verdict.rollout import read_rollout
 from rollproof.verdict.run_story import RunStory, run_story
 from tests.verdict import stories
-from tests.verdict.stories import ANNA, BERT, CARL, NEW_DEPLOYMENT, OLD_DEPLOYMENT, T0, Tale
+from tests.verdict.stories import ANNA, BERT, CARL, NEW_DEPLOYMENT, OLD_DEPLOYMENT, T0, TARGETS, Tale
 
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/mcp/0123456789abcdef"
 
@@ -108,3 +108,27 @@ def test_events_before_the_disruption_and_after_the_steady_state_are_no_part_of_
 
 def test_a_stage_that_was_never_disturbed_has_no_story() -> None:
     assert story_of(Tale().settings().warmed_up()) == RunStory()
+
+
+def test_the_story_of_a_stopped_task_goes_on_until_it_is_gone() -> None:
+    """ECS says "steady state" while it still drains; the play's own mark comes later."""
+    tale = stories.crashed().target(ANNA, 70.0, "unused").task(ANNA, 71.0, "STOPPED", "STOPPED").mark(72.0, "steady")
+    assert "task old task: RUNNING > DEPROVISIONING > STOPPED" in told(story_of(tale))
+    assert "target old task: healthy > unhealthy > draining > unused" in told(story_of(tale))
+
+
+def test_an_address_used_again_belongs_to_its_latest_task() -> None:
+    """A load balancer's own record of a target may name no task; the port of one that has gone is handed out again."""
+    tale, again = stories.crashed(), "e5" * 16
+    for t, known in ((50.0, "PROVISIONING"), (55.0, "RUNNING")):
+        tale.add("task", t, task_id=again, known=known, address=TARGETS[ANNA], deployment=OLD_DEPLOYMENT)
+    tale.add("target", 56.0, target_id=TARGETS[ANNA], state="healthy")
+    tale.add("target", 57.0, target_id="127.0.0.1:9", state="healthy")
+    lines = told(story_of(tale))
+    assert "target replacement: healthy" in lines
+    assert "target unknown task: healthy" in lines
+
+
+def test_what_was_gone_before_the_disruption_has_no_path() -> None:
+    tale = stories.crashed().task(CARL, 3.0, "RUNNING").task(CARL, 10.0, "STOPPED", "STOPPED")
+    assert told(story_of(tale)) == told(story_of(stories.crashed()))
