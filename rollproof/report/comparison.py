@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rollproof.report.terminal import CHECK_WORDS, COLOURS, Page
-from rollproof.verdict.comparison_model import Comparison, Difference, Offset, RunFacts
+from rollproof.report.terminal import CHECK_WORDS, COLOURS, Page, plain
+from rollproof.verdict.comparison_model import Comparison, Difference, Offset, RunFacts, SettingPair
 from rollproof.verdict.model import Outcome
 from rollproof.verdict.timeline import AWS_SECONDS
 from rollproof.verdict.words import count, span
@@ -29,6 +29,8 @@ def render_comparison(comparison: Comparison, *, console: Console, names: tuple[
             Text.assemble((letter, "bold"), f"  {'  '.join(part for part in (rehearsal_of(facts), name) if part)}")
         )
     out.section("Verdicts", _verdicts(*sides))
+    if comparison.settings:
+        out.section("Settings that differ, durations in AWS seconds", _settings(comparison.settings))
     for title, is_event in (("Service events", True), ("Steps of the reference timeline", False)):
         offsets = [offset for offset in comparison.offsets if offset.is_event is is_event]
         if offsets:
@@ -63,6 +65,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "exit_code": comparison.outcome.exit_code,
         "is_same": comparison.is_same,
         "conclusion": conclusion(comparison),
+        "settings": facts["settings"],
         "differences": facts["differences"],
         "offsets": [_offset_json(offset) for offset in comparison.offsets],
         "a": facts["a"],
@@ -94,6 +97,13 @@ def _verdicts(a: RunFacts, b: RunFacts) -> Table:
 
 def _check(name: str, facts: RunFacts) -> str:
     return CHECK_WORDS[facts.checks.get(name, Outcome.UNKNOWN)]
+
+
+def _settings(settings: Sequence[SettingPair]) -> Table:
+    table = _table("", "A", "B")
+    for setting in settings:
+        table.add_row(setting.name, *(Text("-" if value is None else plain(value)) for value in (setting.a, setting.b)))
+    return table
 
 
 def _offsets(offsets: Sequence[Offset]) -> Table:

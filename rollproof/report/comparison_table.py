@@ -115,6 +115,9 @@ def _largest(found: Comparison) -> str:
 
 
 def _told(found: Comparison) -> Iterator[str]:
+    """Its differences, and the settings that may be why."""
     for difference in found.differences:
         points = (f"{t:.1f} s" if t is not None else "-" for t in (difference.t_a, difference.t_b))
         yield "{}: {} (t in A {}, in B {})".format(difference.kind, difference.text, *points)
+    if found.settings:
+        yield f"settings that differ: {', '.join(setting.name for setting in found.settings)}"

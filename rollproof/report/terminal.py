@@ -134,7 +134,7 @@ def _knobs(knobs: Iterable[Knob]) -> Table:
     for knob in knobs:
         instead = f" (template: {knob.template_value})" if knob.template_value is not None else ""
         why = ": ".join(word for word in (knob.mark, knob.source) if word)
-        table.add_row(Text(f"{knob.name} = {_plain(knob.value)}{instead}"), Text(why, style="dim"))
+        table.add_row(Text(f"{knob.name} = {plain(knob.value)}{instead}"), Text(why, style="dim"))
     return table
 
 
@@ -142,7 +142,7 @@ def _as_used(verdict: Verdict) -> str:
     return "" if verdict.speed == 1 else f" (durations as used, in real seconds: AWS's divided by {verdict.speed:g})"
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """Settings as one would type them: true, 12, 1.5."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -23,6 +23,7 @@ from rollproof.verdict.offsets import event_offsets, pace_of, step_offsets
 from rollproof.verdict.records import History
 from rollproof.verdict.rollout import Disruption, read_rollout
 from rollproof.verdict.run_story import CUT_SHORT, FAILED_TASK, Path, Paths, run_story
+from rollproof.verdict.settings_apart import settings_apart
 from rollproof.verdict.state import DefectKind
 from rollproof.verdict.words import count
 
@@ -40,8 +41,9 @@ def compare_runs(a: History, verdict_a: Verdict, b: History, verdict_b: Verdict)
     """Pure and total: any two histories with their verdicts give a comparison, and never an exception."""
     facts_a, facts_b = _facts(a, verdict_a), _facts(b, verdict_b)
     unproved = _unproved(facts_a, verdict_a, "A") or _unproved(facts_b, verdict_b, "B")
+    settings = tuple(settings_apart(a, b))
     if unproved:
-        return Comparison(facts_a, facts_b, unproved=unproved)
+        return Comparison(facts_a, facts_b, unproved=unproved, settings=settings)
     speeds, pace = (a.speed, b.speed), pace_of(a, b)
     offsets = (
         *event_offsets(facts_a.story, facts_b.story, speeds, pace),
@@ -59,7 +61,7 @@ def compare_runs(a: History, verdict_a: Verdict, b: History, verdict_b: Verdict)
             text = f'"{offset.name}" after "{offset.after}": {offset.difference_s:.1f} {offset.unit} apart,'
             text += f" {offset.allowed_s:.1f} allowed"
             differences.append(Difference(DifferenceKind.OFFSETS, text, offset.t_a, offset.t_b))
-    return Comparison(facts_a, facts_b, offsets, tuple(differences))
+    return Comparison(facts_a, facts_b, offsets, tuple(differences), settings=settings)
 
 
 def _facts(history: History, verdict: Verdict) -> RunFacts:

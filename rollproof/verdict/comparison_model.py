@@ -63,6 +63,15 @@ class Offset:
 
 
 @dataclass(frozen=True)
+class SettingPair:
+    """A setting that the runs do not share, durations in AWS seconds; None where a run has none."""
+
+    name: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """One of the two runs. `settings` are those that say which rehearsal it was."""
 
@@ -84,13 +93,14 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`unproved` says why there was nothing to compare; empty where there was."""
+    """`unproved` says why there was nothing to compare; empty where there was. `settings`: those that differ."""
 
     a: RunFacts
     b: RunFacts
     offsets: tuple[Offset, ...] = ()
     differences: tuple[Difference, ...] = ()
     unproved: str = ""
+    settings: tuple[SettingPair, ...] = ()
 
     @property
     def is_same(self) -> bool:

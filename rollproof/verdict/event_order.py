@@ -44,8 +44,15 @@ ANCHORS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """What an event says -> what the one it follows from says, the nearest first; one that comes later is none."""
 
-PROMPT = (STARTED, REGISTERED, DEREGISTERED, DRAINING, ROLLING_BACK)
-"""Said by the scheduler alone; before all others a server has to come up, to fail or to go, in its own time."""
+WAITS_FOR_A_SERVER = {
+    STARTED: (STOPPED,),
+    STOPPED: (REGISTERED,),
+    STEADY: (REGISTERED, ""),
+    FAILED: (UNHEALTHY, CHECKS_FAILED, STARTED, ""),
+    COMPLETED: (ROLLING_BACK, DRAINING, REGISTERED, ""),
+}
+"""Between these and what they follow from ("": the disruption) a server has to come up, to fail or to go, in its own
+time. All others the scheduler says alone: a failed check counts after the grace period, however soon it failed."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,9 @@ class Pace:
 
     def of(self, beat: Beat, anchor: Beat | None) -> float:
         """Between a service event and the one that it follows from."""
-        says = said_by(beat)
-        is_prompt = says in PROMPT and not (says == STARTED and anchor is not None)
-        return self.reaction_s if is_prompt else self.server_s
+        says, after = said_by(beat), said_by(anchor) if anchor is not None else ""
+        waits = not says or after in WAITS_FOR_A_SERVER.get(says, ())
+        return self.server_s if waits else self.reaction_s
 
 
 def said_by(beat: Beat) -> str:

@@ -16,11 +16,12 @@ how far the last ones had come, is chance: "failed task" and "task cut short" ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rollproof.verdict.records import History, TargetChange, Text
 from rollproof.verdict.rollout import SAME_MOMENT_S, Rollout, TaskLife
+from rollproof.verdict.timeline import APPLICATION_START_S, REACTION_S
 
 OLD_TASK, NEW_TASK, REPLACEMENT, UNKNOWN_TASK = "old task", "new task", "replacement", "unknown task"
 FAILED_TASK, CUT_SHORT = "failed task", "task cut short"
@@ -86,13 +87,16 @@ def run_story(history: History, rollout: Rollout) -> RunStory:
     roles = {life.task_id: _role(life, rollout) for life in rollout.lives}
     fates = {life.task_id: _fate(life, rollout) or roles[life.task_id] for life in rollout.lives}
     names = _deployment_names(history, began_at)
-    owned = ((_owner(x, rollout.lives), x) for x in history.targets)
+    owned = [(_owner(x, rollout.lives), x) for x in history.targets]
+    late = _still_starting(history, rollout.lives)
     return RunStory(
         began_at=began_at,
         ended_at=span.ended_at,
         beats=_beats((e for e in history.events if began_at <= e.t <= span.ended_at), roles, names),
         tasks=span.paths((fates[x.task_id], x.task_id, x.t, x.known) for x in history.tasks if x.task_id in fates),
-        targets=span.paths((fates.get(owner, UNKNOWN_TASK), owner, x.t, x.state) for owner, x in owned),
+        targets=span.paths(
+            (fates.get(owner, UNKNOWN_TASK), owner, x.t, x.state) for owner, x in owned if not late(owner, x)
+        ),
         deployments=span.paths(
             (names[x.id], x.id, x.t, _state(x.status, x.rollout_state)) for x in history.deployments
         ),
@@ -139,6 +143,23 @@ def _owner(change: TargetChange, lives: Sequence[TaskLife]) -> str:
         return change.task_id
     users = [life for life in lives if change.target_id in life.addresses and life.first_seen_at <= change.t]
     return users[-1].task_id if users else change.target_id
+
+
+def _still_starting(history: History, lives: Sequence[TaskLife]) -> Callable[[str, TargetChange], bool]:
+    """Whether a target is only unhealthy because its server is not up yet, within the time a start may take.
+
+    A server's start is not scaled, a check's interval is: at speed 20 the three checks that fail take two seconds of
+    the machine's time. At AWS's own pace they take longer than the start is allowed, so that nothing is left out.
+    """
+    allowed_s = REACTION_S + APPLICATION_START_S + (history.setting_s("target_group.health_check.interval_s") or 0.0)
+    healthy_by = {
+        life.task_id: life.healthy_at
+        for life in lives
+        if life.registered_at is not None
+        and life.healthy_at is not None
+        and life.healthy_at - life.registered_at <= allowed_s
+    }
+    return lambda owner, change: change.state == "unhealthy" and change.t < healthy_by.get(owner, 0.0)
 
 
 def _state(*words: str) -> str:

@@ -71,9 +71,9 @@ def test_another_speed_is_no_difference() -> None:
 
 def test_the_offsets_are_those_of_events_and_of_steps() -> None:
     found = compared(stories.survived(), stories.survived())
-    told = {(o.name, o.after): (o.a_s[0], round(o.allowed_s, 1), o.is_event) for o in found.offsets}
+    told = {(o.name, o.after): (round(o.a_s[0], 3), round(o.allowed_s, 1), o.is_event) for o in found.offsets}
     assert told["has started tasks: (new task).", "disruption"] == (14.0, 11.0, True)
-    assert told["has reached a steady state.", "(new deployment) deployment completed."][2] is True
+    assert told["has reached a steady state.", "(new deployment) deployment completed."] == (0.001, 11.0, True)
     assert told["stop decided", "registered"] == (50.0, 26.0, False)  # a tick, a reaction, a server's start, a check
     assert told["SIGTERM", "target unused"] == (5.5, 11.0, False)
     assert told["exited", "SIGTERM"] == (1.0, 16.0, False)
@@ -156,6 +156,18 @@ def test_a_crash_may_be_seen_before_it_is_written_down() -> None:
         if record["kind"] == "fault":
             record["t"] += 0.1
     assert [text for text in texts(compared(stories.crashed(), seen)) if "task states" in text] == []
+
+
+@pytest.mark.parametrize(("speed", "is_same"), [(10, True), (1, False)])
+def test_a_server_that_is_slow_to_start_fails_its_first_checks(speed: int, is_same: bool) -> None:
+    """At speed 10 three checks take less than a server may need to start; at AWS's own pace they show a bad start."""
+    quick, slow = (Tale(speed).replaced().talk("s1", 5.0, 30.0, ANNA) for _ in range(2))
+    for record in slow.records:
+        if (record["kind"], record.get("task_id"), record.get("state")) == ("target", CARL, "healthy"):
+            record["t"] = slow.when("healthy") + 38.0 / speed
+    slow.target(CARL, slow.when("healthy") + 28.0 / speed, "unhealthy")
+    found = [difference.text for difference in compared(quick, slow).of(DifferenceKind.TARGETS)]
+    assert (found == []) is is_same
 
 
 def test_a_state_that_comes_just_before_or_just_after_the_steady_state() -> None:
@@ -256,6 +268,27 @@ def test_what_follows_from_an_event_never_comes_before_it_be_it_within_a_tick() 
     assert texts(found) == [
         'service events: "registered targets in (target-group)" comes 0.5 AWS s after'
         ' "has started tasks: (new task)." in A, 0.5 before it in B',
+    ]
+
+
+def test_settings_that_differ_are_named_in_aws_seconds_and_no_secret_with_them() -> None:
+    """What was merely scaled is shared; a floor, a what-if and the environment are not."""
+    slow, fast = (
+        Tale(speed).replaced().add("setting", 0.1, name="service.health_check_grace_period_s", value=grace)
+        for speed, grace in ((1, 60.0), (10, 10.0))
+    )
+    for tale, token, delay in ((slow, "old", 1.0), (fast, "new", 1.0)):
+        tale.add("setting", 0.1, name="task_definition.environment.TOKEN", value=token)
+        tale.add("setting", 0.1, name="unscaled", value="stop_timeout_s, idle_timeout_s")
+        tale.add("setting", 0.1, name="probe.delay_s", value=delay).add(
+            "setting", 0.1, name="probe.endpoint", value=token
+        )
+    fast.add("setting", 0.1, name="service.desired_count", value=4)
+    found = compared(slow, fast)
+    assert [(setting.name, setting.a, setting.b) for setting in found.settings] == [
+        ("service.desired_count", 2, 4),
+        ("service.health_check_grace_period_s", 60.0, 100.0),
+        ("task_definition.environment.TOKEN", "(set)", "(set)"),
     ]
 
 
