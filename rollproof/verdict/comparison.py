@@ -14,7 +14,7 @@ that ends earlier in one run is the same if that run went on to where the other 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from rollproof.verdict.comparison_model import Comparison, Difference, DifferenceKind, RunFacts
 from rollproof.verdict.event_order import order_differences
@@ -22,19 +22,13 @@ from rollproof.verdict.model import Outcome, SessionOutcome, SessionVerdict, Ver
 from rollproof.verdict.offsets import event_offsets, pace_of, step_offsets
 from rollproof.verdict.records import History
 from rollproof.verdict.rollout import Disruption, read_rollout
-from rollproof.verdict.run_story import CUT_SHORT, FAILED_TASK, Path, Paths, run_story
+from rollproof.verdict.run_story import CUT_SHORT, FAILED_TASK, Path, Paths, RunStory, run_story
 from rollproof.verdict.settings_apart import settings_apart
 from rollproof.verdict.state import DefectKind
 from rollproof.verdict.words import count
 
 IDENTITY = ("stage", "balancer", "strategy", "disruption_name", "speed", "seed", "service.desired_count")
 """The settings that say which rehearsal a run was."""
-
-KINDS = (
-    ("tasks", DifferenceKind.TASKS),
-    ("targets", DifferenceKind.TARGETS),
-    ("deployments", DifferenceKind.DEPLOYMENTS),
-)
 
 
 def compare_runs(a: History, verdict_a: Verdict, b: History, verdict_b: Verdict) -> Comparison:
@@ -53,8 +47,7 @@ def compare_runs(a: History, verdict_a: Verdict, b: History, verdict_b: Verdict)
         *_verdict_differences(facts_a, facts_b, is_fault=verdict_a.disruption == Disruption.FAULT),
         *order_differences(facts_a.story, facts_b.story, speeds, pace),
     ]
-    for name, kind in KINDS:
-        differences += _path_differences(kind, getattr(facts_a.story, name), getattr(facts_b.story, name))
+    differences += _state_differences(facts_a.story, facts_b.story)
     differences += _step_differences(verdict_a, verdict_b)
     for offset in offsets:
         if not offset.is_within:
@@ -123,9 +116,9 @@ def _step_differences(a: Verdict, b: Verdict) -> Iterator[Difference]:
         yield Difference(DifferenceKind.TASKS, f'the step "{present.name}" is only in {where}', *points)
 
 
-def _path_differences(kind: DifferenceKind, a: Paths, b: Paths) -> Iterator[Difference]:
+def _path_differences(kind: DifferenceKind, a: Paths, b: Paths, skipped: Set[str]) -> Iterator[Difference]:
     """Paths of one role without a partner in the other run. Of failed tasks every way counts once."""
-    for role in sorted({*a, *b} - {CUT_SHORT}):
+    for role in sorted({*a, *b} - skipped):
         ours, theirs = a.get(role, ()), b.get(role, ())
         if role == FAILED_TASK:
             ours, theirs = _each_once(ours), _each_once(theirs)
@@ -136,6 +129,14 @@ def _path_differences(kind: DifferenceKind, a: Paths, b: Paths) -> Iterator[Diff
                 many = f" ({number} of them)" if number > 1 else ""
                 text = f"only in {where}: {role} {' > '.join(states)}{many}"
                 yield Difference(kind, text, *((at, None) if where == "A" else (None, at)))
+
+
+def _state_differences(a: RunStory, b: RunStory) -> Iterator[Difference]:
+    """A process that exits at its start may never have had a target."""
+    by_chance = {CUT_SHORT, FAILED_TASK} if a.exits_at_start and b.exits_at_start else {CUT_SHORT}
+    yield from _path_differences(DifferenceKind.TASKS, a.tasks, b.tasks, {CUT_SHORT})
+    yield from _path_differences(DifferenceKind.TARGETS, a.targets, b.targets, by_chance)
+    yield from _path_differences(DifferenceKind.DEPLOYMENTS, a.deployments, b.deployments, set())
 
 
 def _each_once(paths: Sequence[Path]) -> tuple[Path, ...]:

@@ -11,7 +11,8 @@ race while the two have moved against each other by no more than a tick and what
 
 In how many passes something happens, and which of two tasks comes first in one pass, is never an order: events of
 the same words are one Beat (run_story). Repeats of a Beat are compared by the first and the last of them, and by
-the first alone where a failing deployment starts tasks over and over.
+the first alone where a failing deployment starts tasks over and over. A process that exits at its start may or may
+not live until the pass that registers it, so that all that follows from registering it is chance.
 """
 
 from __future__ import annotations
@@ -96,20 +97,28 @@ def anchor_of(beat: Beat, story: RunStory) -> Beat | None:
     return None
 
 
+def is_chance(beat: Beat, a: RunStory, b: RunStory) -> bool:
+    """Part of what happens only to a task that lived long enough, where both runs' tasks exit at their start."""
+    if not (a.exits_at_start and b.exits_at_start):
+        return False
+    says = said_by(beat)
+    return says in (REGISTERED, DEREGISTERED) or (says in (STOPPED, DRAINING) and "new " in beat.text)
+
+
 def order_differences(a: RunStory, b: RunStory, speeds: tuple[float, float], pace: Pace) -> Iterator[Difference]:
     """Events that only one run has, that name another number of tasks, or that come in another order."""
     for first, second, where in ((a, b, "A"), (b, a, "B")):
         for beat in first.beats:
-            if second.beat(beat.text) is None:
+            if second.beat(beat.text) is None and not is_chance(beat, a, b):
                 at = (beat.t[0], None) if where == "A" else (None, beat.t[0])
                 yield Difference(DifferenceKind.EVENTS, f'only in {where}: "{beat.text}"', *at)
-    is_chance = a.has_failed or b.has_failed
-    shared = [(x, y) for x in a.beats if (y := b.beat(x.text)) is not None]
+    has_failed = a.has_failed or b.has_failed
+    shared = [(x, y) for x in a.beats if (y := b.beat(x.text)) is not None and not is_chance(x, a, b)]
     for x, y in shared:
-        if x.count != y.count and not is_chance:
+        if x.count != y.count and not has_failed:
             text = f'"{x.text}" names {x.count} in A, {y.count} in B'
             yield Difference(DifferenceKind.EVENTS, text, x.t[-1], y.t[-1])
-    swaps = [swap for which in ((0,) if is_chance else (0, -1)) for swap in _swaps(shared, a, which, speeds, pace)]
+    swaps = [swap for which in ((0,) if has_failed else (0, -1)) for swap in _swaps(shared, a, which, speeds, pace)]
     yield from dict.fromkeys(swaps)  # an event without repeats is its own first and last
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rollproof.verdict.comparison_model import Offset
-from rollproof.verdict.event_order import Pace, anchor_of
+from rollproof.verdict.event_order import Pace, anchor_of, is_chance
 from rollproof.verdict.model import Step, Verdict
 from rollproof.verdict.records import History
 from rollproof.verdict.run_story import RunStory
@@ -35,10 +35,10 @@ def pace_of(a: History, b: History) -> Pace:
 
 
 def event_offsets(a: RunStory, b: RunStory, speeds: tuple[float, float], pace: Pace) -> Iterator[Offset]:
-    """Of each event that both runs have, in A's order: its first appearance after what it follows from in A."""
+    """Of each event that both runs have, and not by chance: its first appearance after what it follows from in A."""
     for beat in a.beats:
         other = b.beat(beat.text)
-        if other is None or a.began_at is None or b.began_at is None:
+        if other is None or a.began_at is None or b.began_at is None or is_chance(beat, a, b):
             continue
         anchor = anchor_of(beat, a)
         told = b.beat(anchor.text) if anchor else None

@@ -64,7 +64,10 @@ Paths = Mapping[str, tuple[Path, ...]]
 
 @dataclass(frozen=True)
 class RunStory:
-    """Beats in order of first appearance. `has_failed`: the new deployment did, so how often is chance."""
+    """Beats in order of first appearance. `has_failed`: the new deployment did, so how often is chance.
+
+    `exits_at_start`: it failed because its processes exited; whether one lives to be registered, is chance too.
+    """
 
     began_at: float | None = None
     ended_at: float = 0.0
@@ -73,6 +76,7 @@ class RunStory:
     targets: Paths = field(default_factory=dict)
     deployments: Paths = field(default_factory=dict)
     has_failed: bool = False
+    exits_at_start: bool = False
 
     def beat(self, text: str) -> Beat | None:
         return next((beat for beat in self.beats if beat.text == text), None)
@@ -101,6 +105,7 @@ def run_story(history: History, rollout: Rollout) -> RunStory:
             (names[x.id], x.id, x.t, _state(x.status, x.rollout_state)) for x in history.deployments
         ),
         has_failed=rollout.failed_at is not None,
+        exits_at_start=_exits_at_start([life for life in rollout.lives if fates[life.task_id] == FAILED_TASK]),
     )
 
 
@@ -121,9 +126,23 @@ def _fate(life: TaskLife, rollout: Rollout) -> str:
     """Of a task of the deployment that failed; empty for all others."""
     if rollout.failed_at is None or life not in rollout.new or life.deployment != rollout.deployment_id:
         return ""
-    has_died = life.exit_code is not None and life.sigterm_at is None
-    is_judged = life.unhealthy_at is not None or "failed" in life.stopped_reason
-    return FAILED_TASK if has_died or is_judged else CUT_SHORT
+    return FAILED_TASK if _has_died(life) or _is_judged(life) else CUT_SHORT
+
+
+def _has_died(life: TaskLife) -> bool:
+    """By itself, and not while the scheduler was already stopping it."""
+    if life.exit_code is None or life.exited_at is None or life.sigterm_at is not None:
+        return False
+    return life.decided_at is None or life.decided_at >= life.exited_at
+
+
+def _is_judged(life: TaskLife) -> bool:
+    """Unhealthy to its target group, or to its own check."""
+    return life.unhealthy_at is not None or "failed" in life.stopped_reason
+
+
+def _exits_at_start(failed: Sequence[TaskLife]) -> bool:
+    return bool(failed) and all(_has_died(life) and not _is_judged(life) for life in failed)
 
 
 def _deployment_names(history: History, began_at: float) -> dict[str, str]:

@@ -139,6 +139,36 @@ def test_how_far_a_task_had_come_when_the_breaker_opened_is_chance() -> None:
     assert found.a.story.tasks["task cut short"] != found.b.story.tasks["task cut short"]
 
 
+def exits_at_start(registered: bool, reason: str = "") -> Tale:
+    """A deployment whose process exits; `registered`: one lived until the pass that registers it."""
+    tale = stories.rolled_back("rollback")
+    if registered:
+        tale.target(CARL, 85.9, "initial").event(85.9, "registered 1 targets in (target-group arn:x)")
+        tale.event(87.0, "deregistered 1 targets in (target-group arn:x)").target(CARL, 87.1, "draining")
+        tale.add(
+            "service_event",
+            88.0,
+            message=f"(service mcp, taskSet {NEW_DEPLOYMENT}) has begun draining connections on 1 tasks.",
+        )
+        tale.task(DORA, 85.0, "ACTIVATING", deployment=NEW_DEPLOYMENT)
+        tale.task(DORA, 90.0, "DEACTIVATING", "STOPPED", deployment=NEW_DEPLOYMENT)
+        tale.event(90.0, f"has stopped 1 running tasks: (task {DORA}).")
+        tale.task(DORA, 90.1, "DEPROVISIONING", "STOPPED", deployment=NEW_DEPLOYMENT, exit_code=1)
+    tale.task(CARL, 86.5, "STOPPED", "STOPPED", deployment=NEW_DEPLOYMENT, stopped_reason=reason)
+    return tale
+
+
+def test_whether_a_process_that_exits_at_its_start_was_registered_is_chance() -> None:
+    assert texts(compared(exits_at_start(registered=True), exits_at_start(registered=False))) == []
+    assert texts(compared(exits_at_start(registered=False), exits_at_start(registered=True))) == []
+
+
+def test_tasks_that_failed_their_checks_were_registered_for_sure() -> None:
+    reason = "Task failed container health checks"
+    found = texts(compared(exits_at_start(registered=True, reason=reason), exits_at_start(registered=False)))
+    assert 'service events: only in A: "registered targets in (target-group)"' in found
+
+
 def test_how_the_lost_sessions_of_a_crash_failed_first_is_chance() -> None:
     bad_gateway, broken = stories.crashed(), stories.crashed()
     for tale, status in ((bad_gateway, 502), (broken, None)):
