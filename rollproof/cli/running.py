@@ -109,5 +109,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def print_table(table: RenderableType) -> None:
     """As wide as the terminal, or as it needs to be where there is none."""
-    console = out if out.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
-    console.print(table)
+    wide_out().print(table)
+
+
+def wide_out() -> Console:
+    """Standard output for tables of many columns: where it is no terminal, it is as wide as they need."""
+    return out if out.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)

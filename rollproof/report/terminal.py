@@ -25,7 +25,7 @@ CHECK_WORDS = {Outcome.PASS: "ok", Outcome.FAIL: "BROKEN", Outcome.UNKNOWN: "not
 
 def render_terminal(verdict: Verdict, *, console: Console, verbose: bool = False, next_line: str = "") -> None:
     """Print the report. `verbose`: every session and every replaced task; `next_line` replaces the usual advice."""
-    out = _Page(console)
+    out = Page(console)
     _headline(out, verdict)
     if verdict.around_break:
         out.section("What broke first", _around(verdict.around_break))
@@ -45,7 +45,7 @@ def render_terminal(verdict: Verdict, *, console: Console, verbose: bool = False
     _ending(out, verdict, next_line or next_command(verdict))
 
 
-class _Page:
+class Page:
     """Sections with a blank line before each. No markup, no highlighting, and no blanks at the end of a line."""
 
     def __init__(self, console: Console) -> None:
@@ -64,7 +64,7 @@ class _Page:
             self.line(Padding(part, (0, 0, 0, 2)))
 
 
-def _headline(out: _Page, verdict: Verdict) -> None:
+def _headline(out: Page, verdict: Verdict) -> None:
     tasks = f"{count(len(verdict.replaced_tasks), 'task')} replaced"
     speed = f", speed {verdict.speed:g}" if verdict.speed != 1 else ""
     facts = f"  {_fates(verdict)}; {tasks} ({verdict.disruption}{speed})" if verdict.sessions else ""
@@ -134,7 +134,7 @@ def _knobs(knobs: Iterable[Knob]) -> Table:
     for knob in knobs:
         instead = f" (template: {knob.template_value})" if knob.template_value is not None else ""
         why = ": ".join(word for word in (knob.mark, knob.source) if word)
-        table.add_row(Text(f"{knob.name} = {_plain(knob.value)}{instead}"), Text(why, style="dim"))
+        table.add_row(Text(f"{knob.name} = {plain(knob.value)}{instead}"), Text(why, style="dim"))
     return table
 
 
@@ -142,14 +142,14 @@ def _as_used(verdict: Verdict) -> str:
     return "" if verdict.speed == 1 else f" (durations as used, in real seconds: AWS's divided by {verdict.speed:g})"
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """Settings as one would type them: true, 12, 1.5."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _ending(out: _Page, verdict: Verdict, next_line: str) -> None:
+def _ending(out: Page, verdict: Verdict, next_line: str) -> None:
     replay = verdict.replay
     if replay.command or replay.seed is not None:
         seed = f"  # seed {replay.seed}" if replay.seed is not None else ""
