@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL = help
-.PHONY: help rehearse test stages fast lint format bench lock clean
+.PHONY: help rehearse test stages fast lint format bench compare lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -36,6 +36,22 @@ format: $(READY) ## let ruff format the sources
 
 bench: $(READY) ## both balancers beside plain nginx and the bare backend, and while targets change (docs/performance.md)
 	$(BIN)/python -m tests.load.bench $(ARGS)
+
+# "strategy disruption", each rehearsed on both stages. A verdict of fail (1) is a result; anything above is none.
+COMPARED = memory,rolling redis-state,rolling stateless,rolling stateless,bad-image stateless,crashing-image \
+           stateless,crash stateless,stop-task memory,crash
+ALIKE    = --speed 5 --set deregistration_delay_s=60 --sessions 10 --delay 0.5 --slow 1
+
+compare: $(READY) ## the same rehearsals on the local and the docker stage, side by side (needs Docker; a quarter of an hour)
+	rm -rf runs/compare
+	$(BIN)/rollproof up --stage docker
+	@for stage in local docker; do for each in $(COMPARED); do \
+	  echo "$$stage: $$each"; \
+	  $(BIN)/rollproof rehearse --stage $$stage --strategy "$${each%,*}" --disruption "$${each#*,}" $(ALIKE) $(ARGS) \
+	    --runs runs/compare/$$stage >/dev/null 2>runs/compare.log || [ $$? -eq 1 ] || { cat runs/compare.log; break 2; }; \
+	done; done
+	@$(BIN)/rollproof down --stage docker
+	$(BIN)/rollproof compare runs/compare/local runs/compare/docker --markdown
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install -q uv

@@ -69,7 +69,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KNOB=VALUE",
-        help="A what-if over the template: deregistration_delay_s=30. Repeatable. [rollproof knobs] lists them.",
+        help="A what-if over the template: deregistration_delay_s=30. Repeatable. `rollproof knobs` lists them.",
         rich_help_panel=KNOBS,
     ),
 ]
@@ -113,6 +113,7 @@ StateDir = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Where runs are kept.", rich_help_panel=STAGE)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every session, every check.")]
 Json = Annotated[bool, typer.Option("--json", help="The same facts as JSON, on standard output.")]
 
 DEFAULT_STATE_DIR = Path(".rollproof") / "local"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.running import FAIL, Interrupted, err, out
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, Progress, SessionIds, run_probe
@@ -29,17 +30,17 @@ Exit codes: 0 every session complete, 1 not, 3 the endpoint did not answer.
 def command(
     endpoint: Annotated[str, typer.Option(help="The MCP endpoint's URL.")],
     calls: Annotated[int, typer.Option(min=0, help="Operations a session; 0: until Ctrl-C.")] = 70,
-    delay: Annotated[float, typer.Option(min=0, help="Seconds between two calls.")] = 2.0,
-    sessions: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 1,
-    era: Annotated[Era, typer.Option(help="Protocol the clients speak.")] = Era.LEGACY,
-    cookies: Annotated[CookieMode, typer.Option(help="What clients do with Set-Cookie.")] = CookieMode.FULL,
-    session_ids: Annotated[SessionIds, typer.Option(help="Whose Mcp-Session-Id the calls carry.")] = SessionIds.AUTO,
-    reinitialise: Annotated[bool, typer.Option(help="Begin anew on 404.")] = False,
-    retries: Annotated[int, typer.Option(min=0, help="A failed operation is repeated so often.")] = 0,
-    increments: Annotated[Increments, typer.Option(help="Also count.")] = Increments.NONE,
-    slow_every: Annotated[int, typer.Option(min=0, help="Every Nth session keeps a slow call in flight.")] = 0,
-    slow_s: Annotated[float, typer.Option("--slow", help="Seconds such a call lasts.")] = 10.0,
-    streams: Annotated[bool, typer.Option(help="Each session opens its GET stream.")] = False,
+    delay: c.Delay = 2.0,
+    sessions: c.Sessions = 1,
+    era: c.EraOption = Era.LEGACY,
+    cookies: c.Cookies = CookieMode.FULL,
+    session_ids: c.Ids = SessionIds.AUTO,
+    reinitialise: c.Reinitialise = False,
+    retries: c.Retries = 0,
+    increments: c.IncrementsOption = Increments.NONE,
+    slow_every: c.SlowEvery = 0,
+    slow_s: c.Slow = 10.0,
+    streams: c.Streams = False,
     tool: Annotated[str, typer.Option(help="Call this tool instead of the sample's.")] = "",
     arguments: Annotated[str, typer.Option(help="Its arguments, as JSON.")] = "",
     header: Annotated[list[str] | None, typer.Option(help="'Name: value', sent with each request.")] = None,

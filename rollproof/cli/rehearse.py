@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
 from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags
@@ -20,7 +21,6 @@ from rollproof.rehearsal import Disruption, Rehearsal
 from rollproof.report import render_terminal, summary_json
 from rollproof.verdict.model import Outcome, Verdict
 
-PROBE = "The clients"
 EXIT = {Outcome.PASS: PASS, Outcome.FAIL: FAIL, Outcome.UNKNOWN: UNKNOWN}
 
 EXAMPLES = """[bold]Examples[/]
@@ -42,6 +42,14 @@ rollproof rehearse --stage docker                        the same with container
 Exit codes: 0 pass, 1 a session was lost, 2 usage, 3 nothing was proved.
 """
 
+DisruptionOption = Annotated[
+    Disruption, typer.Option(envvar="ROLLPROOF_DISRUPTION", help="What is done to the service.")
+]
+Name = Annotated[str, typer.Option(help="Of the run's directory.", rich_help_panel=o.STAGE)]
+Timeout = Annotated[
+    float, typer.Option(help="Real seconds to wait for a steady state. 0: from the timings.", rich_help_panel=o.STAGE)
+]
+
 
 def command(
     context: typer.Context,
@@ -53,48 +61,31 @@ def command(
     parameter: o.Parameter = None,
     env: o.Env = None,
     strategy: o.Strategy = "",
-    disruption: Annotated[
-        Disruption, typer.Option(envvar="ROLLPROOF_DISRUPTION", help="What is done to the service.")
-    ] = Disruption.ROLLING,
+    disruption: DisruptionOption = Disruption.ROLLING,
     set_: o.Set = None,
     config: o.ConfigFile = None,
     speed: o.Speed = 10.0,
     seed: o.Seed = 1,
-    sessions: Annotated[int, typer.Option(help="Clients at once.", rich_help_panel=PROBE)] = 20,
-    delay: Annotated[
-        float, typer.Option(help="Real seconds between two calls of a session.", rich_help_panel=PROBE)
-    ] = 1.0,
-    era: Annotated[Era, typer.Option(help="Protocol the clients speak.", rich_help_panel=PROBE)] = Era.LEGACY,
-    cookies: Annotated[
-        CookieMode, typer.Option(help="What clients do with Set-Cookie.", rich_help_panel=PROBE)
-    ] = CookieMode.FULL,
-    session_ids: Annotated[
-        SessionIds, typer.Option(help="Whose Mcp-Session-Id the calls carry.", rich_help_panel=PROBE)
-    ] = SessionIds.AUTO,
-    reinitialise: Annotated[
-        bool, typer.Option(help="Clients begin anew on 404, as the specification asks.", rich_help_panel=PROBE)
-    ] = False,
-    retries: Annotated[int, typer.Option(help="A failed operation is repeated so often.", rich_help_panel=PROBE)] = 0,
-    increments: Annotated[
-        Increments, typer.Option(help="Clients also count: is anything applied twice?", rich_help_panel=PROBE)
-    ] = Increments.KEYED,
-    slow_every: Annotated[
-        int, typer.Option(help="Every Nth session keeps a slow call in flight. 0: none.", rich_help_panel=PROBE)
-    ] = 5,
-    slow_s: Annotated[float, typer.Option("--slow", help="Seconds such a call lasts.", rich_help_panel=PROBE)] = 3.0,
-    streams: Annotated[bool, typer.Option(help="Each session opens its GET stream.", rich_help_panel=PROBE)] = True,
-    path: Annotated[str, typer.Option(help="Of the MCP endpoint.", rich_help_panel=PROBE)] = "/mcp",
+    sessions: c.Sessions = 20,
+    delay: c.Delay = 1.0,
+    era: c.EraOption = Era.LEGACY,
+    cookies: c.Cookies = CookieMode.FULL,
+    session_ids: c.Ids = SessionIds.AUTO,
+    reinitialise: c.Reinitialise = False,
+    retries: c.Retries = 0,
+    increments: c.IncrementsOption = Increments.KEYED,
+    slow_every: c.SlowEvery = 5,
+    slow_s: c.Slow = 3.0,
+    streams: c.Streams = True,
+    path: c.McpPath = "/mcp",
     port: o.Port = 0,
     balancer: o.Balancer = None,
     redis_url: o.RedisUrl = "",
     runs: o.Runs = Path("runs"),
-    name: Annotated[str, typer.Option(help="Of the run's directory.", rich_help_panel=o.STAGE)] = "",
-    timeout: Annotated[
-        float,
-        typer.Option(help="Real seconds to wait for a steady state. 0: from the timings.", rich_help_panel=o.STAGE),
-    ] = 0.0,
+    name: Name = "",
+    timeout: Timeout = 0.0,
     as_json: o.Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every session, every check.")] = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Rehearse a rollout once, and say whose session survived it."""
     o.check_port(port)

@@ -25,7 +25,7 @@ def command(
     run_dir: Annotated[Path | None, typer.Argument(help="A run's directory.")] = None,
     runs: o.Runs = Path("runs"),
     as_json: o.Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every session, every check.")] = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Judge a run again from its history, and print the report."""
     found = run_dir or max((x.parent for x in runs.glob("*/history.jsonl")), default=None)

@@ -1,0 +1,49 @@
+"""Flags that say how the clients of a probe behave; ProbeOptions.validate has their ranges."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rollproof.probe import CookieMode, Era, Increments, SessionIds
+
+CLIENTS = "The clients"
+
+Sessions = Annotated[int, typer.Option("--sessions", help="Clients at once.", rich_help_panel=CLIENTS)]
+Delay = Annotated[
+    float, typer.Option("--delay", help="Real seconds between two calls of a session.", rich_help_panel=CLIENTS)
+]
+EraOption = Annotated[Era, typer.Option("--era", help="Protocol the clients speak.", rich_help_panel=CLIENTS)]
+Cookies = Annotated[
+    CookieMode, typer.Option("--cookies", help="What clients do with Set-Cookie.", rich_help_panel=CLIENTS)
+]
+Ids = Annotated[
+    SessionIds, typer.Option("--session-ids", help="Whose Mcp-Session-Id the calls carry.", rich_help_panel=CLIENTS)
+]
+Reinitialise = Annotated[
+    bool,
+    typer.Option(
+        "--reinitialise/--no-reinitialise",
+        help="Clients begin anew on 404, as the specification asks.",
+        rich_help_panel=CLIENTS,
+    ),
+]
+Retries = Annotated[
+    int, typer.Option("--retries", help="A failed operation is repeated so often.", rich_help_panel=CLIENTS)
+]
+IncrementsOption = Annotated[
+    Increments,
+    typer.Option("--increments", help="Clients also count: is anything applied twice?", rich_help_panel=CLIENTS),
+]
+SlowEvery = Annotated[
+    int,
+    typer.Option(
+        "--slow-every", help="Every Nth session keeps a slow call in flight. 0: none.", rich_help_panel=CLIENTS
+    ),
+]
+Slow = Annotated[float, typer.Option("--slow", help="Seconds such a call lasts.", rich_help_panel=CLIENTS)]
+Streams = Annotated[
+    bool, typer.Option("--streams/--no-streams", help="Each session opens its GET stream.", rich_help_panel=CLIENTS)
+]
+McpPath = Annotated[str, typer.Option("--path", help="Of the MCP endpoint.", rich_help_panel=CLIENTS)]
