@@ -188,7 +188,7 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
 async def play(stage: Stage, rehearsal: Rehearsal) -> None:
     """Warm up, disrupt, wait until steady, on a stage that is open. Raises as `rehearse`."""
     patience = Patience(stage, rehearsal)
-    await patience.wait("the service to become steady", lambda world: world.is_steady, fail_early=True)
+    await patience.wait("the service to become steady", _is_settled, fail_early=True)
     async with _probing(stage, rehearsal) as probe:
         await _together(stage, probe.warmed_up(_WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s))
         is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
@@ -241,6 +241,11 @@ def _deployment(world: World, bad_command: tuple[str, ...] | None) -> ServiceUpd
         return ServiceUpdateRequested(force_new_deployment=True)
     now = world.settings.task_definition
     return ServiceUpdateRequested(task_definition=replace(now, revision=now.revision + 1, command=bad_command))
+
+
+def _is_settled(world: World) -> bool:
+    """Steady, and nothing of an earlier rollout drains any more: ECS says steady before that."""
+    return world.is_steady and all(target.draining_at is None for target in world.targets.values())
 
 
 def _is_gone(world: World, task_id: str) -> bool:

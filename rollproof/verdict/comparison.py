@@ -1,11 +1,11 @@
 """Do two runs tell the same story? The same verdict, the same order of events and states, offsets within a tick.
 
-Judged: the outcome, how many sessions were lost and by what signatures; the service events (event_order says which
+Judged: the outcome, how many sessions were lost (after a crash: whether any were) and by what signatures; the service events (event_order says which
 order is guaranteed and which is a race); the paths of tasks, targets and deployments by role (run_story); the
 offsets (offsets). Shown and not judged, because chance decides it: whether a session survived or degraded (did a
 call of it just meet the crash?), the signatures of sessions that were not lost, findings, and a check that one of
-the runs gave no occasion to test. After a crash even a lost session may have failed first in one way or another (a
-502, a broken stream), so that its signature is shown only.
+the runs gave no occasion to test. After a crash, which sessions sat on the task that died is chance, too, and even a
+lost one may have failed first in one way or another (a 502, a broken stream).
 
 A steady state is said on a tick. What clocks of their own do near it may come just before or just after: a path
 that ends earlier in one run is the same if that run went on to where the other one was.
@@ -93,7 +93,7 @@ def _verdict_differences(a: RunFacts, b: RunFacts, *, is_fault: bool) -> Iterato
     kind, points = DifferenceKind.VERDICT, (a.first_lost_at, b.first_lost_at)
     if a.outcome is not b.outcome:
         yield Difference(kind, f"{a.outcome.value} in A, {b.outcome.value} in B", *points)
-    if a.lost != b.lost:
+    if bool(a.lost) != bool(b.lost) or (a.lost != b.lost and not is_fault):
         yield Difference(kind, f"{count(a.lost, 'session')} lost in A, {b.lost} in B", *points)
     if a.lost and b.lost and a.lost_signatures != b.lost_signatures and not is_fault:
         told = (", ".join(facts.lost_signatures) or "no failed call" for facts in (a, b))

@@ -180,6 +180,17 @@ def test_how_the_lost_sessions_of_a_crash_failed_first_is_chance() -> None:
     assert found.a.lost_signatures != found.b.lost_signatures
 
 
+def test_how_many_sessions_sat_on_the_task_that_crashed_is_chance() -> None:
+    some, more = stories.crashed(), stories.crashed()
+    for tale, sessions in ((some, ["s8"]), (more, ["s8", "s9"])):
+        for session in sessions:
+            tale.call(session, 1, WRITE, 19.0, ANNA).not_found(session, 2, READ, 50.0, BERT)
+    found = compared(some, more)
+    assert (found.a.lost, found.b.lost) == (1, 2)
+    assert texts(found) == []
+    assert texts(compared(stories.crashed(), more)) != []
+
+
 def test_a_crash_may_be_seen_before_it_is_written_down() -> None:
     seen = stories.crashed()
     for record in seen.records:
