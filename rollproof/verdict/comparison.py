@@ -1,11 +1,11 @@
 """Do two runs tell the same story? The same verdict, the same order of events and states, offsets within a tick.
 
-Judged: the outcome, how many sessions were lost (after a crash: whether any were) and by what signatures; the service events (event_order says which
-order is guaranteed and which is a race); the paths of tasks, targets and deployments by role (run_story); the
-offsets (offsets). Shown and not judged, because chance decides it: whether a session survived or degraded (did a
-call of it just meet the crash?), the signatures of sessions that were not lost, findings, and a check that one of
-the runs gave no occasion to test. After a crash, which sessions sat on the task that died is chance, too, and even a
-lost one may have failed first in one way or another (a 502, a broken stream).
+Judged: the outcome, how many sessions were lost (after a crash: whether any were) and by what signatures; the service
+events (event_order says which order is guaranteed and which is a race); the paths of tasks, targets and deployments
+by role (run_story); the offsets (offsets). Shown and not judged, because chance decides it: whether a session survived
+or degraded (did a call of it just meet the crash?), the signatures of sessions that were not lost, findings, and a
+check that one of the runs gave no occasion to test. After a crash, which sessions sat on the task that died is chance,
+too, and even a lost one may have failed first in one way or another (a 502, a broken stream).
 
 A steady state is said on a tick. What clocks of their own do near it may come just before or just after: a path
 that ends earlier in one run is the same if that run went on to where the other one was.
