@@ -91,11 +91,14 @@ async def rehearse_in_compose(
     order: Order,
     runs_dir: Path,
     *,
+    image: str = "",
     sets_project: bool = False,
     listener: Listener | None = None,
     say: Callable[[str], None] | None = None,
 ) -> local.Rehearsed:
     """Play it to the end. A project that was up stays up; one that was not leaves nothing. Raises as `rehearse`."""
+    if image:
+        await compose.check_image(image)
     was_up = await compose.is_up()
     fetched: Path | None = None
     try:

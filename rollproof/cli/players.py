@@ -81,7 +81,13 @@ class DockerPlayer:
         order = order_of(rehearsal, is_as_it_is=asked.is_as_it_is)
         return run(
             rehearse_in_compose(
-                compose, order, rehearsal.runs_dir, sets_project=asked.sets_project, listener=live.listen, say=live.say
+                compose,
+                order,
+                rehearsal.runs_dir,
+                image=asked.image,
+                sets_project=asked.sets_project,
+                listener=live.listen,
+                say=live.say,
             ),
             on_stop="stopped; the Compose project is as it was before",
         )

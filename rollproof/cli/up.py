@@ -76,15 +76,17 @@ def command(
             compose = compose_stage(
                 port=port if o.are_given(context, "port") else 0, image=image, balancer=rehearsal.balancer
             )
-            endpoint = run(_compose_up(compose, rehearsal, live, is_as_it_is=is_as_it_is), on_stop=_MAY_BE_UP)
+            endpoint = run(_compose_up(compose, rehearsal, image, live, is_as_it_is=is_as_it_is), on_stop=_MAY_BE_UP)
             out.print(f"load balancer: {endpoint}    MCP: {endpoint}/mcp    ends with: rollproof down --stage docker",
                       soft_wrap=True)  # fmt: skip
             return
         run(_stay_up(rehearsal, directory, live))
 
 
-async def _compose_up(compose: ComposeStage, rehearsal: Rehearsal, live: Live, *, is_as_it_is: bool) -> str:
+async def _compose_up(compose: ComposeStage, rehearsal: Rehearsal, image: str, live: Live, *, is_as_it_is: bool) -> str:
     """The project, set with what was asked for; where its load balancer is published."""
+    if image:
+        await compose.check_image(image)
     await compose.up(live.say)
     if not is_as_it_is:
         live.say("setting the stage with what was asked for")

@@ -55,8 +55,9 @@ APPLICATION_TIME = ("stop_timeout_s", "idle_timeout_s", "client_keep_alive_s", "
 _HEALTH_CHECK_TIMEOUT_FLOOR_S = 1.0
 """A scaled health check still gives a healthy server on a busy laptop a second to answer."""
 
-_GRACE_PERIOD_FLOOR_S = 10.0
-"""A scaled grace period still gives a server that long to import and start; one of 0 stays 0."""
+_GRACE_PERIOD_FLOOR_S = 30.0
+"""A scaled grace period still gives a server that long to import and start, and then to pass five health checks in a
+row: compressed, they find it starting and count it unhealthy, which AWS's own pace would not. One of 0 stays 0."""
 
 
 def scale_timing(timing: Timing, speed: float) -> Timing:

@@ -94,8 +94,19 @@ class ComposeStage:
         try:
             await self._run("up", "--detach", "--wait")
         except Permanent as error:
-            logs = await self._ask("logs", "--tail", str(_TAIL), "orchestrator", "socket-proxy", "redis")
-            raise Permanent(error.message, hint=f"they said:\n{logs.strip()}") from error
+            logs = await self._ask("logs", "--no-color", "--no-log-prefix", "--tail", str(_TAIL), "orchestrator")
+            raise Permanent(error.message, hint=f"the orchestrator said:\n{logs.strip()}") from error
+
+    async def check_image(self, name: str) -> None:
+        """Raises UsageError where there is no such image on this machine: tasks pull nothing."""
+        process = await self._start(("docker", "image", "inspect", name), stdin=subprocess.DEVNULL)
+        _, err = await process.communicate()
+        if process.returncode:
+            if "no such image" in err.decode(errors="replace").lower():
+                raise UsageError(
+                    f"there is no image {name} on this machine", hint="docker build or docker pull it first"
+                )
+            raise _failure(("image",), err.decode(errors="replace"))
 
     async def down(self, say: Say | None = None) -> None:
         """End everything of the project, its volumes and runs too. Raises Permanent where something is left."""

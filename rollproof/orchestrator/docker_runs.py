@@ -10,6 +10,7 @@ Both write whole lines with O_APPEND, so neither tears the other's.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -25,10 +26,13 @@ from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.ports import Balancer, TargetCounters
 
 OFFSET_FILE = "log-offset"
+_FAILURES = frozenset({"TaskFailedToStart", "EssentialContainerExited"})
+
+log = logging.getLogger(__name__)
 
 
 class RunHistory:
-    """A recorder whose file changes with the run."""
+    """A recorder whose file changes with the run. What ECS says, and why tasks failed, goes to the log as well."""
 
     def __init__(self, run_dir: Path, clock: StageClock) -> None:
         self._clock = clock
@@ -36,6 +40,10 @@ class RunHistory:
 
     def record(self, kind: str, /, **fields: Any) -> None:
         self._file.record(kind, **fields)
+        if kind == "service_event":
+            log.info("%s", fields["message"])
+        elif kind == "task" and fields.get("stop_code") in _FAILURES and fields["known"] == "STOPPED":
+            log.info("task %s: %s", fields["task_id"], fields.get("stopped_reason"))
 
     def go_on_in(self, run_dir: Path) -> None:
         old, self._file = self._file, HistoryFile(run_dir / "history.jsonl", self._clock)

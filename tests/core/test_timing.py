@@ -36,7 +36,7 @@ def test_scaled_settings_are_divided_but_for_the_applications_own_time() -> None
     assert scaled.target_group.deregistration_delay_s == 30.0
     assert scaled.target_group.stickiness.duration_s == 8_640.0
     assert scaled.target_group.health_check.interval_s == 3.0
-    assert scaled.service.health_check_grace_period_s == 10.0
+    assert scaled.service.health_check_grace_period_s == 30.0
     container = scaled.task_definition.health_check
     assert container is not None
     assert (container.interval_s, container.start_period_s) == (3.0, 6.0)

@@ -82,7 +82,7 @@ async def test_is_up_while_its_orchestrator_runs(docker: FakeDocker, stage: Comp
         ("Cannot connect to the Docker daemon at unix:///x", UsageError, "no Docker Engine answers", "local stage"),
         ("docker: 'compose' is not a docker command.", UsageError, "no Compose plugin", "2.24"),
         ("Bind for 127.0.0.1:8080 failed: port is already allocated", UsageError, "8080", "--port"),
-        ("container x is unhealthy", Permanent, "docker compose up failed", "they said"),
+        ("container x is unhealthy", Permanent, "docker compose up failed", "the orchestrator said"),
     ],
 )
 async def test_what_docker_says_instead_of_starting_it(
@@ -93,6 +93,15 @@ async def test_what_docker_says_instead_of_starting_it(
         await stage.up()
     assert message in raised.value.message
     assert hint in raised.value.hint
+
+
+async def test_an_image_that_is_not_here_is_said_before_anything_starts(
+    docker: FakeDocker, stage: ComposeStage
+) -> None:
+    docker.answers({"to": ["inspect", "absent:9"], "err": "Error: No such image: absent:9", "code": 1})
+    with pytest.raises(UsageError, match="no image absent:9 on this machine"):
+        await stage.check_image("absent:9")
+    await stage.check_image("present:1")
 
 
 async def test_no_docker_command_is_said() -> None:

@@ -18,6 +18,7 @@ from rollproof.history import Record, read_history
 from tests.e2e.docker.engine import ROOT, docker, run
 
 DEADLINE_S = 150.0
+PATIENT = "health_check_grace_period_s=400"  # 40 s of a busy machine for a container of a quarter of a CPU to start
 QUICK = ("--sessions", "6", "--delay", "0.5", "--slow", "1")
 
 
@@ -114,6 +115,7 @@ def project(runs: Path, subnet: str, **environment: str) -> Iterator[Compose]:
         "NGINX_VERSION": os.environ.get("NGINX_VERSION") or nginx_here() or "1.30",
         "ROLLPROOF_PORT": "0",
         "ROLLPROOF_SPEED": "10",
+        "ROLLPROOF_SET": PATIENT,
         "ROLLPROOF_SUBNET": f"{subnet}.0/24",
         "ROLLPROOF_IP_RANGE": f"{subnet}.0/26",
         **environment,

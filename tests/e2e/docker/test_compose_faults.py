@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from tests.e2e.docker.project import QUICK, Compose, Rehearsed, project, wait_until
+from tests.e2e.docker.project import PATIENT, QUICK, Compose, Rehearsed, project, wait_until
 
 RECOVERED_WITHIN_S = 15.0
 NO_BALANCER = ("connect-error", "read-error", "502", "503", "stream-ended", "timeout")
@@ -18,7 +18,9 @@ NO_BALANCER = ("connect-error", "read-error", "502", "503", "stream-ended", "tim
 
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
-    with project(tmp_path_factory.mktemp("runs"), "10.213.253", ROLLPROOF_SET="deregistration_delay_s=150") as compose:
+    with project(
+        tmp_path_factory.mktemp("runs"), "10.213.253", ROLLPROOF_SET=f"{PATIENT} deregistration_delay_s=150"
+    ) as compose:
         yield compose
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.docker.engine import docker
-from tests.e2e.docker.project import QUICK, Compose, project, wait_until
+from tests.e2e.docker.project import PATIENT, QUICK, Compose, project, wait_until
 
 
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
-    with project(tmp_path_factory.mktemp("runs"), "10.213.252", ROLLPROOF_SET="deregistration_delay_s=100") as compose:
+    with project(
+        tmp_path_factory.mktemp("runs"), "10.213.252", ROLLPROOF_SET=f"{PATIENT} deregistration_delay_s=100"
+    ) as compose:
         yield compose
 
 
@@ -51,7 +53,7 @@ def test_the_run_is_fetched_whole(compose: Compose) -> None:
 
 
 def test_sessions_in_memory_are_lost_with_the_findings_of_the_local_stage(compose: Compose) -> None:
-    done = compose.rehearse("--strategy", "memory", "--set", "deregistration_delay_s=100")
+    done = compose.rehearse("--strategy", "memory", "--set", PATIENT, "--set", "deregistration_delay_s=100")
     assert (done.code, done.summary["session_counts"]["lost"]) == (1, 6), done.summary
     assert done.findings >= {"atomic-failure", "green-dashboard", "cliff"}
     for session in done.summary["sessions"]:
