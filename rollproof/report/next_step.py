@@ -9,7 +9,16 @@ KEEPS_STATE_IN_A_TASK = ("memory", "redis-state")
 
 
 def next_command(verdict: Verdict) -> str:
-    """What to type next, with the reason behind `#`."""
+    """What to type next, with the reason behind `#`; on the stage that the run was on."""
+    command = _on_the_local_stage(verdict)
+    if verdict.settings.get("stage") != "docker" or "--stage" in command:
+        return command
+    return command.replace("rollproof rehearse", "rollproof rehearse --stage docker", 1).replace(
+        "rollproof status", "rollproof status --stage docker", 1
+    )
+
+
+def _on_the_local_stage(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.UNKNOWN:
         return _until_it_proves(verdict)
     if verdict.outcome is Outcome.FAIL:
@@ -31,5 +40,5 @@ def _until_it_proves(verdict: Verdict) -> str:
 
 def _after_a_loss(verdict: Verdict) -> str:
     if verdict.settings.get("strategy") in KEEPS_STATE_IN_A_TASK:
-        return "rollproof rehearse  # the same server, stateless HTTP with its session state in Redis"
+        return "rollproof rehearse --strategy stateless  # the same server without a session in a task"
     return f"{verdict.replay.command or 'rollproof rehearse'}  # again, once the server keeps its sessions elsewhere"

@@ -115,7 +115,18 @@ def test_nothing_at_all_is_still_a_report() -> None:
         (
             {"strategy": "memory"},
             "lost",
-            "rollproof rehearse  # the same server, stateless HTTP with its session state in",
+            "rollproof rehearse --strategy stateless  # the same server without a session in a task",
+        ),
+        (
+            {"strategy": "memory", "stage": "docker"},
+            "lost",
+            "rollproof rehearse --stage docker --strategy stateless  # the same server",
+        ),
+        ({"stage": "docker"}, "nothing", "rollproof status --stage docker  # did the service"),
+        (
+            {"stage": "docker", "command": "docker compose run --rm client rehearse"},
+            "uncrossed",
+            "docker compose run --rm client rehearse  # again, calling until",
         ),
         (
             {"strategy": "own", "command": "rollproof rehearse --app m:f"},
