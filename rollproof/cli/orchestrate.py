@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rollproof.cli import options as o
-from rollproof.cli.running import Interrupted, out, run
+from rollproof.cli.running import Interrupted, most_telling, out, run
 from rollproof.core.errors import Permanent
 from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, programme_of
 from rollproof.orchestrator.docker_control import DockerControlServer
@@ -75,9 +75,9 @@ async def _orchestrate(base: Programme, site: DockerSite) -> None:
     if not control.failed.done():
         await control.stage.close()
         return
-    error = control.failed.exception()
+    error = most_telling(control.failed.exception() or RuntimeError("the orchestrator ended by itself"))
     if isinstance(error, Permanent):
         await control.stage.close()
     else:
         await control.stage.abandon()  # started again, it takes over
-    control.failed.result()
+    raise error

@@ -85,8 +85,7 @@ async def _with_signals(coroutine: Coroutine[Any, Any, T], on_stop: str) -> T:
 
 def tell_error(error: BaseException) -> int:
     """Print it, and return the exit code it stands for. Anything that is not ours is a bug, and is raised."""
-    if isinstance(error, BaseExceptionGroup):
-        return tell_error(_first(error))
+    error = most_telling(error)
     if isinstance(error, Interrupted):
         if str(error):
             err.print(str(error))
@@ -99,12 +98,12 @@ def tell_error(error: BaseException) -> int:
     return USAGE if isinstance(error, UsageError) else UNKNOWN
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The most telling one: ours before others, the deepest."""
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
-    return next((error for error in leaves if isinstance(error, RollproofError)), leaves[0])
+def most_telling(error: BaseException) -> BaseException:
+    """Of a group, the deepest first error of ours, else the first; any other error itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [most_telling(each) for each in error.exceptions]
+    return next((each for each in leaves if isinstance(each, RollproofError)), leaves[0])
 
 
 def print_table(table: RenderableType) -> None:
