@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.docker.engine import docker
-from tests.e2e.docker.project import PATIENT, QUICK, Compose, project, wait_until
+from tests.e2e.docker.project import PATIENT, QUICK, Compose, Rehearsed, project, wait_until
+from tests.e2e.place import Place
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,29 @@ def test_the_run_is_fetched_whole(compose: Compose) -> None:
     assert "/mcp HTTP/1.1" in (done / "access.log").read_text()
 
 
-def test_sessions_in_memory_are_lost_with_the_findings_of_the_local_stage(compose: Compose) -> None:
-    done = compose.rehearse("--strategy", "memory", "--set", PATIENT, "--set", "deregistration_delay_s=100")
-    assert (done.code, done.summary["session_counts"]["lost"]) == (1, 6), done.summary
-    assert done.findings >= {"atomic-failure", "green-dashboard", "cliff"}
-    for session in done.summary["sessions"]:
+ALIKE = ("--strategy", "memory", "--set", PATIENT, "--set", "deregistration_delay_s=100", "--set", "cpu=1024",
+         "--set", "memory_mib=2048")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lost(compose: Compose) -> Rehearsed:
+    """Sessions in memory, with a whole CPU: as long to start as a process of this machine."""
+    return compose.rehearse(*ALIKE)
+
+
+def test_sessions_in_memory_are_lost_with_the_findings_of_the_local_stage(lost: Rehearsed) -> None:
+    assert (lost.code, lost.summary["session_counts"]["lost"]) == (1, 6), lost.summary
+    assert lost.findings >= {"atomic-failure", "green-dashboard", "cliff"}
+    for session in lost.summary["sessions"]:
         assert session["first_failure"]["signature"] == "404/-32600 Session not found"
+
+
+def test_the_local_stage_tells_the_same_story(lost: Rehearsed, place: Place) -> None:
+    local = place.run("rehearse", *QUICK, *ALIKE)
+    assert (local.exit_code, local.run_dir is not None) == (1, True), local.err
+    compared = place.run("compare", str(local.run_dir), str(lost.run_dir))
+    assert compared.exit_code == 0, compared.out
+    assert compared.out.rstrip().endswith("same story")
 
 
 def test_the_service_is_deployed_to_and_looked_at(compose: Compose) -> None:
