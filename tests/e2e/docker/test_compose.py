@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.e2e.docker.engine import docker
-from tests.e2e.docker.project import QUICK, Compose, project
+from tests.e2e.docker.project import PATIENT, QUICK, Compose, project
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,18 @@ def test_the_load_profile_calls_until_it_is_stopped(compose: Compose) -> None:
             assert "load" in compose.done("ps", "--services", "--status", "running").split()
     finally:
         compose("--profile", "load", "rm", "--stop", "--force", "load")
+
+
+def test_what_an_overlay_has_set_is_what_the_client_rehearses(compose: Compose) -> None:
+    """Also where the client is run without the overlay, as one does."""
+    compose.environment["ROLLPROOF_SET"] = f"{PATIENT} deregistration_delay_s=100"
+    with_memory = replace(compose, files=(*compose.files, "compose/memory.yml"))
+    with_memory.done("up", "--detach", "--wait")
+    done = compose("run", "--rm", "-T", "client", "rehearse", *QUICK, "--json")
+    assert done.stdout, done.stderr[-3000:]
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["session_counts"]["lost"]) == (1, 6), summary
+    assert {finding["id"] for finding in summary["findings"]} >= {"atomic-failure", "green-dashboard", "cliff"}
 
 
 def test_down_leaves_nothing_even_of_a_killed_orchestrator(compose: Compose) -> None:
