@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -144,7 +144,7 @@ def _as_local(order: Order, stage: RemoteStage) -> local.Rehearsal:
         programme.template,
         timing=plan.timing,
         disruption=order.disruption,
-        probe=replace(order.probe),
+        probe=order.probe,
         mcp_path=order.mcp_path,
         speed=plan.speed,
         seed=plan.seed,

@@ -78,21 +78,24 @@ class ComposeStage:
 
     async def is_up(self) -> bool:
         """Whether its orchestrator runs. Raises UsageError where there is no Docker to ask."""
-        running = await self._ask("ps", "--services", "--status", "running")
-        return "orchestrator" in running.split()
+        return "orchestrator" in await self._running()
 
     async def is_there(self) -> bool:
         """Whether anything of it runs. Raises UsageError where there is no Docker to ask."""
-        return bool((await self._ask("ps", "--services", "--status", "running")).split())
+        return bool(await self._running())
+
+    async def _running(self) -> list[str]:
+        """The services of which a container runs."""
+        return (await self._ask("ps", "--services", "--status", "running")).split()
 
     async def up(self, say: Say | None = None) -> None:
         """Build what has changed, start it, and wait until the service is steady. Raises Permanent if it is not."""
         tell = say or (lambda _: None)
         tell("building the images (the first time it takes minutes)")
-        await self._run("--profile", "client", "build")
+        await self._ask("--profile", "client", "build")
         tell("starting load balancer, Redis, orchestrator and tasks")
         try:
-            await self._run("up", "--detach", "--wait")
+            await self._ask("up", "--detach", "--wait")
         except Permanent as error:
             logs = await self._ask("logs", "--no-color", "--no-log-prefix", "--tail", str(_TAIL), "orchestrator")
             raise Permanent(error.message, hint=f"the orchestrator said:\n{logs.strip()}") from error
@@ -112,7 +115,7 @@ class ComposeStage:
         """End everything of the project, its volumes and runs too. Raises Permanent where something is left."""
         if say is not None:
             say("ending the project")
-        await self._run(*ANY_PROFILE, "down", "--volumes", "--remove-orphans")
+        await self._ask(*ANY_PROFILE, "down", "--volumes", "--remove-orphans")
 
     async def published_address(self) -> str:
         """HOST:PORT of the load balancer on this machine."""
@@ -201,9 +204,6 @@ class ComposeStage:
 
     async def _ask(self, *words: str) -> str:
         return (await self._ask_bytes(*words)).decode(errors="replace")
-
-    async def _run(self, *words: str) -> None:
-        await self._ask_bytes(*words)
 
 
 def _unpack(packed: bytes, directory: Path) -> Path:
