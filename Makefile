@@ -65,7 +65,8 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 clean: ## remove the environment and what runs have left
 	rm -rf $(VENV) runs .rollproof .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# The environment: exact versions, checked by their hashes, then rollproof itself in place.
+# The environment: exact versions, checked by their hashes, then rollproof itself in place. --no-deps: the lock is complete
+# (pip check says so), and older pips take a newer release for an extra (coverage[toml]) than the lock's.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); rollproof needs Python 3.11 or newer"; \
@@ -74,6 +75,7 @@ $(READY): requirements.lock pyproject.toml
 	  echo "error: $(PYTHON) has no venv module"; echo "hint: sudo apt install python3-venv"; exit 2; }
 	@echo "setting up $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check -q --disable-pip-version-check
 	@touch $(READY)
