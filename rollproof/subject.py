@@ -23,15 +23,7 @@ from rollproof.core.settings import (
     TargetGroupSettings,
 )
 from rollproof.orchestrator.runtimes.launch_plan import ImageSpec
-
-STRATEGIES = {
-    "stateless": {"MCP_STATELESS_HTTP": "true"},
-    "redis-state": {"MCP_STATELESS_HTTP": "false"},
-    "memory": {"MCP_STATELESS_HTTP": "false"},
-}
-"""Session strategies of the sample server: environment on top of what its templates say."""
-
-WITHOUT_REDIS = frozenset({"memory"})
+from rollproof.strategies import find_strategy
 
 NEVER_LISTENS = (sys.executable, "-c", "import signal; signal.signal(15, lambda *_: exit(0)); signal.pause()")
 """The command of a bad image: a process that runs, and answers nothing."""
@@ -135,16 +127,15 @@ def _with_environment(settings: Settings, environment: Mapping[str, str]) -> Set
     return replace(settings, task_definition=replace(definition, environment=merged))
 
 
-def with_strategy(subject: Subject, strategy: str) -> Subject:
+def with_strategy(subject: Subject, name: str) -> Subject:
     """The sample with another session strategy. Raises UsageError for a server that is not the sample."""
-    if strategy not in STRATEGIES:
-        raise UsageError(f"unknown strategy {strategy!r}", hint=f"one of {', '.join(STRATEGIES)}")
+    strategy = find_strategy(name)
     if not subject.is_sample:
         raise UsageError(
             "--strategy is a setting of the sample server",
             hint="set your own server's environment with --env NAME=VALUE",
         )
-    sources = {f"task_definition.environment.{name}": f"--strategy {strategy}" for name in STRATEGIES[strategy]}
-    settings = _with_environment(subject.settings, STRATEGIES[strategy])
+    sources = {f"task_definition.environment.{variable}": f"--strategy {name}" for variable in strategy.environment}
+    settings = _with_environment(subject.settings, strategy.environment)
     settings = replace(settings, sources={**settings.sources, **sources})
-    return replace(subject, settings=settings, needs_redis=subject.needs_redis and strategy not in WITHOUT_REDIS)
+    return replace(subject, settings=settings, needs_redis=subject.needs_redis and strategy.uses_redis)

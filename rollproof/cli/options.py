@@ -60,7 +60,7 @@ Strategy = Annotated[
     typer.Option(
         "--strategy",
         metavar="NAME",
-        help="Sample server only: stateless (as its templates deploy it), redis-state or memory.",
+        help="Sample server only, see docs/strategies.md: stateless (as its templates deploy it), memory, ...",
         rich_help_panel=SUBJECT,
     ),
 ]
