@@ -1,7 +1,7 @@
 """Session strategies of the sample server: where a session lives, and what its clients do for it.
 
 One entry is a setting of the server (environment on top of what the templates say) and the client that goes with
-it. They are what `--strategy` names, the overlays in compose/ set, and `rollproof matrix` compares (docs/strategies.md).
+it. They are what `--strategy` names, the overlays in compose/ set, and `rollproof matrix` compares.
 """
 
 from __future__ import annotations
