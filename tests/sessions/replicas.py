@@ -50,7 +50,7 @@ def make_server(name: str, auth: Any = None) -> FastMCP:
     @mcp.tool
     async def sample(prompt: str, ctx: Context) -> str:
         asked = SamplingMessage(role="user", content=TextContent(type="text", text=prompt))
-        reply = await ctx.session.create_message([asked], max_tokens=10)
+        reply = await ctx.session.create_message([asked], max_tokens=10, related_request_id=ctx.request_id)
         return f"{name}: {getattr(reply.content, 'text', '')}"
 
     @mcp.tool
