@@ -92,9 +92,7 @@ class Link:
                     self._drained.clear()
                     self._queued.set()
                     await self._drained.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         with contextlib.suppress(StoreUnavailable):
             await self.ask(lambda: self._redis.delete(self._alive(self.replica), self.key("inbox", self.replica)))
         await self._redis.aclose()
@@ -222,6 +220,15 @@ def create_client(url: str, socket_timeout: float) -> Redis:
     except (TypeError, ValueError, redis_errors.RedisError) as error:
         raise SessionsError(f"the Redis URL cannot be used: {error}") from error
     return client
+
+
+async def end_tasks(*tasks: asyncio.Task[None]) -> None:
+    """Cancel them until they have ended: a cancellation that meets the end of a Redis command can be lost in it."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
 def _ignore(_message: Message) -> None:
