@@ -86,12 +86,11 @@ class Link:
 
     async def stop(self, within_s: float = 2.0) -> None:
         """Write what is queued, and tell the others that this replica is gone."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                while self._queue or not self._drained.is_set():
-                    self._drained.clear()
-                    self._queued.set()
-                    await self._drained.wait()
+        self._drained.clear()  # set again once nothing is queued nor on its way
+        self._queued.set()
+        written = asyncio.create_task(self._drained.wait())
+        await asyncio.wait({written, *self._tasks}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        written.cancel()
         await end_tasks(*self._tasks)
         with contextlib.suppress(StoreUnavailable):
             await self.ask(lambda: self._redis.delete(self._alive(self.replica), self.key("inbox", self.replica)))
