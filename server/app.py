@@ -76,4 +76,4 @@ def create_app(
     mcp = create_server(settings, store, task_id)
     Health(task_id, settings.app_version, store, drain).register(mcp)
     drained = Middleware(DrainMiddleware, drain=drain, path=MCP_PATH)
-    return create_transport(mcp, settings, store, path=MCP_PATH, middleware=[drained])
+    return create_transport(mcp, settings, store, drain, path=MCP_PATH, middleware=[drained])

@@ -86,9 +86,7 @@ async def test_a_request_may_come_over_the_standalone_stream_of_another_replica(
         request = await standalone.next()
         assert request is not None
         assert request["method"] == "roots/list"
-        await pair.send(
-            pair.b, {"jsonrpc": "2.0", "id": request["id"], "result": {"roots": [{"uri": "file:///home"}]}}
-        )
+        await pair.send(pair.b, {"jsonrpc": "2.0", "id": request["id"], "result": {"roots": [{"uri": "file:///home"}]}})
         (result,) = await stream.rest()
         assert result["result"]["content"][0]["text"] == '["file:///home"]'
 
