@@ -11,9 +11,11 @@ from typing import Any
 from fastmcp import FastMCP
 from fastmcp.server.http import StarletteWithLifespan
 from key_value.aio.stores.memory import MemoryStore
+from mcp.server.request_state import RequestStateSecurity
 from starlette.middleware import Middleware
 
 from server.call_log import CallLog
+from server.client_tools import ClientTools
 from server.health import Health
 from server.logs import log_event
 from server.session_store import SessionStore, create_session_store
@@ -39,6 +41,7 @@ def create_server(settings: Settings, store: SessionStore, task_id: str) -> Fast
         finally:
             await store.close()
 
+    key = settings.request_state_key
     mcp = FastMCP(
         "stateful-mcp-server",  # a name of its own, the same on every task
         version=settings.app_version,
@@ -48,8 +51,10 @@ def create_server(settings: Settings, store: SessionStore, task_id: str) -> Fast
         # fastmcp's default for its own per-session state, which no tool here uses. Left out, it is imported during
         # the first call: a quarter of a second that the first client of every new task would wait.
         session_state_store=MemoryStore(),
+        request_state_security=None if key is None else RequestStateSecurity(keys=[key]),
     )
-    Tools(task_id, settings.app_version, store, settings.stateless_http).register(mcp)
+    Tools(task_id, settings.app_version, store, settings.stateless_http, settings.require_session_id).register(mcp)
+    ClientTools(task_id, settings.app_version, settings.stateless_http).register(mcp)
     return mcp
 
 

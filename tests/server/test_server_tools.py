@@ -73,7 +73,8 @@ async def refusal(client: Client[Any], tool: str, **arguments: Any) -> str:
 
 async def test_the_tools_say_what_a_client_may_repeat(in_memory: Client[Any]) -> None:
     tools = {tool.name: tool for tool in await in_memory.list_tools()}
-    assert set(tools) == {"ping", "whoami", "set_session_value", "get_session_state", "increment", "slow"}
+    of_state = {"create_session", "end_session", "set_session_value", "get_session_state", "increment"}
+    assert set(tools) == {"ping", "whoami", "slow", "confirm", "sample", "roots", "announce"} | of_state
     assert all(tool.description and tool.output_schema for tool in tools.values())
     hints = {name: tool.annotations.idempotent_hint for name, tool in tools.items() if tool.annotations}
     assert (hints["set_session_value"], hints["increment"]) == (True, False)
