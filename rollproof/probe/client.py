@@ -93,10 +93,13 @@ class McpClient:
         progress: bool = False,
         within_s: float | None = None,
         more: Mapping[str, Any] | None = None,
+        extensions: Mapping[str, Any] | None = None,
     ) -> Answer:
         """`progress` asks for progress notifications; the answer counts them. `more`: other params of the call."""
         params = {"name": name, "arguments": dict(arguments), **(more or {})}
-        return await self.request("tools/call", params, name, progress=progress, within_s=within_s)
+        return await self.request(
+            "tools/call", params, name, progress=progress, within_s=within_s, extensions=extensions
+        )
 
     async def call_tool_in_two(self, name: str, arguments: Mapping[str, Any], within_s: float) -> tuple[Answer, bool]:
         """Call, hang up once the server has numbered an event, and take the answer up on a new connection at once.
@@ -141,23 +144,33 @@ class McpClient:
         *,
         progress: bool = False,
         within_s: float | None = None,
+        extensions: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Any request. `name` is the tool's or the task's; `within_s` by default the option's request timeout."""
+        """Any request. `name` is the tool's or the task's; `within_s` by default the option's request timeout.
+        `extensions` of the protocol that this request alone declares; a legacy one can declare none."""
         within_s = self._options.request_timeout_s if within_s is None else within_s
-        message, headers = self._compose(method, params, name, progress)
+        message, headers = self._compose(method, params, name, progress, extensions)
         answer = await self._wire.post(message, headers, self._on_message, within_s=within_s)
         if answer.signature == STREAM_ENDED and self._may_resume(answer):
             return await self._resume(message["id"], answer, self._wire, answer.started_t + within_s)
         return answer
 
     def _compose(
-        self, method: str, params: Mapping[str, Any], name: str, progress: bool
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        name: str,
+        progress: bool,
+        extensions: Mapping[str, Any] | None = None,
     ) -> tuple[Message, dict[str, str]]:
         request_id = next(self._ids)
         if progress:
             params = {**params, "_meta": {"progressToken": request_id}}
-        message = request(request_id, method, self._dialect.params(params))
-        return message, self._dialect.headers(method, name, self.session_id)
+        dialect = self._dialect
+        if extensions and isinstance(dialect, Modern):
+            dialect = Modern(dialect.version, {**dialect.capabilities, "extensions": dict(extensions)})
+        message = request(request_id, method, dialect.params(params))
+        return message, dialect.headers(method, name, self.session_id)
 
     def _may_resume(self, answer: Answer) -> bool:
         return self._options.resume and bool(answer.last_event_id) and not self._is_modern

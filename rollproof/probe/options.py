@@ -157,8 +157,8 @@ class ProbeOptions:
 
     @property
     def activities_warm_up_s(self) -> float:
-        """What those may take at most, as most answers do not time out more than twice."""
-        return self.first_activities * (self.delay_s + 2 * self.activity_timeout_s)
+        """What those may take: some of them time out where the server does not do them."""
+        return self.first_activities * (self.delay_s + self.activity_timeout_s + self.notice_within_s)
 
     def _validate_numbers(self) -> None:
         names = ("calls", "delay_s", "retries", "slow_every", "ramp_up_s", "reconnect_s", "answer_delay_s")

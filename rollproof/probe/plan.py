@@ -104,13 +104,15 @@ class Plan:
         """What a session asks once more at its end."""
         return Read(READ, {}) if self.name == "sample" else self._ping_steps()[-1]
 
-    def slow_step(self, seconds: float = 0.0, steps: int = 0) -> CallTool | None:
-        """The call that a slow session keeps in flight, or a shorter one of some steps; None without such a tool."""
-        if SLOW not in self.tools:
-            return None
+    def slow_step(self) -> CallTool | None:
+        """The call that a slow session keeps in flight; None without such a tool."""
+        return self.slow_call(self.options.slow_s) if SLOW in self.tools else None
+
+    def slow_call(self, seconds: float, steps: int = 0) -> CallTool:
+        """A call of that length, in so many steps where the tool lets one choose. Only where there is the tool."""
         numbers = _of_type(self.tools[SLOW], "number", "integer")
         names = ["seconds"] if "seconds" in self.tools[SLOW] else numbers
-        arguments: dict[str, Any] = {names[0]: _number(seconds or self.options.slow_s)} if names else {}
+        arguments: dict[str, Any] = {names[0]: _number(seconds)} if names else {}
         return CallTool(SLOW, arguments | ({"steps": steps} if steps and "steps" in self.tools[SLOW] else {}))
 
     def _ping_steps(self) -> Sequence[Step]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from random import Random
+from secrets import token_hex
 from uuid import uuid4
 
 from rollproof.core.errors import Temporary
@@ -57,6 +58,7 @@ class Probe:
         self._random = random or Random(0)
         self._transports = transports or http_transports(options)
         self._new_id = new_id
+        self._run_id = token_hex(4)  # two probes of one server are not to mistake each other's announcements
         self._settled = asyncio.Event()  # warmed up, or ended
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -116,19 +118,26 @@ class Probe:
         return Wire(self.options, self._transports, CookieJar(self.options.endpoint, cookies), self._clock)
 
     def _session(self, index: int, phase_s: float, found: Mapping[Era, Discovery]) -> ProbeSession:
-        """Both eras take turns; which sessions are slow is counted within each."""
+        """Both eras take turns; which sessions are slow, and which activity each begins with, is counted within one."""
         position, turn = divmod(index, len(self.options.eras))
         era = self.options.eras[turn]
         options, plan = self.options.in_era(era), found[era].plan
         name = f"s{index + 1:0{len(str(options.sessions))}d}"
         first_pause_s = options.ramp_up_s * index / options.sessions + phase_s
         is_slow = bool(options.slow_every) and position % options.slow_every == 0
+        warm_activities = self.options.first_activities
+
+        def new_client() -> McpClient:
+            return McpClient(options, self._wire(options.cookies), self._new_id())
+
         return ProbeSession(
             name,
             options,
             plan,
-            Pace(first_pause_s, is_slow),
-            client=McpClient(options, self._wire(options.cookies), self._new_id()),
+            Pace(first_pause_s, is_slow, position * warm_activities, warm_activities),
+            mark=f"{name}.{self._run_id}",
+            client=new_client(),
+            new_client=new_client,
             log=SessionLog(name, era.value, self._recorder, self.progress),
             on_warm=self._note_warm,
         )

@@ -16,7 +16,6 @@ from rollproof.probe.dialect import CLIENT_INFO, METHOD_NOT_FOUND, Message
 from rollproof.probe.options import Activity
 
 ELICIT, SAMPLE, ROOTS = "elicitation/create", "sampling/createMessage", "roots/list"
-TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 
 _ASKED: Mapping[Activity, tuple[str, str]] = {  # capability, and the method that it stands for
     Activity.ELICITATION: ("elicitation", ELICIT),

@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rollproof.probe.activities import Activities
 from rollproof.probe.answer import Answer, Outcome
 from rollproof.probe.checker import SessionTruth
 from rollproof.probe.client import McpClient
 from rollproof.probe.judge import judge
 from rollproof.probe.opening import Opening
-from rollproof.probe.options import ProbeOptions
+from rollproof.probe.options import Activity, ProbeOptions
 from rollproof.probe.plan import CallTool, Increment, ListTools, Plan, Step
 from rollproof.probe.records import SessionLog
 from rollproof.probe.stream import Notices, hold_stream
@@ -24,14 +25,22 @@ from rollproof.probe.waiting import wait
 
 @dataclass(frozen=True)
 class Pace:
-    """`first_pause_s`: ramp-up and phase, so that sessions do not call in step."""
+    """`first_pause_s`: ramp-up and phase, so that sessions do not call in step.
+
+    `first_activity`: where in the cycle of activities it begins; `warm_activities`: how many it does to be warm.
+    """
 
     first_pause_s: float
     is_slow: bool  # keeps a slow call in flight as well
+    first_activity: int = 0
+    warm_activities: int = 0
 
 
 class ProbeSession:
-    """`on_warm` is called once, after the first operation of which every step was well."""
+    """`on_warm` is called once, after the first operation of which every step was well, and the first activities.
+
+    `mark` is like no other session's; `new_client` makes the clients of sessions that are opened only to be ended.
+    """
 
     def __init__(
         self,
@@ -40,7 +49,9 @@ class ProbeSession:
         plan: Plan,
         pace: Pace,
         *,
+        mark: str,
         client: McpClient,
+        new_client: Callable[[], McpClient],
         log: SessionLog,
         on_warm: Callable[[], None],
     ) -> None:
@@ -58,6 +69,17 @@ class ProbeSession:
         self._group: asyncio.TaskGroup | None = None  # while it works
         self._stream: asyncio.Task[None] | None = None
         self._notices = Notices()
+        self._activities = Activities(
+            mark,
+            pace.first_activity,
+            options,
+            plan,
+            client=client,
+            new_client=new_client,
+            opening=self._opening,
+            notices=self._notices,
+            log=log,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until all calls are made. Cancelled, it closes its connections and says no goodbye."""
@@ -70,6 +92,7 @@ class ProbeSession:
             else:
                 self._log.closed(reason, None)
         finally:
+            self._activities.close()
             await self._client.close_wire()
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -82,6 +105,7 @@ class ProbeSession:
                 slow = self._group.create_task(self._repeat_slow(slow_step, over))
             await self._repeat_operation(stop)
             over.set()
+            await self._activities.finish()
             if slow:
                 await slow
             if slow or stop.is_set():
@@ -91,7 +115,8 @@ class ProbeSession:
 
     def _hold_stream(self) -> None:
         """One stream a session: a renewed session gets its own, as a client opens it after each initialize."""
-        if not self._options.open_streams or self._group is None:
+        is_wanted = self._options.open_streams or Activity.STREAM in self._plan.activities
+        if not is_wanted or self._client.is_modern or self._group is None:
             return
         if self._stream:
             self._stream.cancel()
@@ -102,11 +127,20 @@ class ProbeSession:
         while not stop.is_set() and (not self._options.calls or self._number < self._options.calls):
             self._number += 1
             is_ok = await self._operation(stop)
-            if is_ok and not self._is_warm:
+            is_first = is_ok and not self._is_warm
+            await self._do_activities(self._pace.warm_activities if is_first else 1, stop)
+            if is_first:
                 self._is_warm = True
                 self._on_warm()
             if self._number != self._options.calls:
                 await wait(stop, self._options.delay_s)
+
+    async def _do_activities(self, count: int, stop: asyncio.Event) -> None:
+        """Behind the operation and not within it, so that a write and its read stay as close as without them."""
+        for _ in range(count if self._plan.activities else 0):
+            if await wait(stop, self._options.delay_s):
+                return
+            await self._activities.do_next(self._number)
 
     async def _operation(self, stop: asyncio.Event) -> bool:
         """One operation, repeated as a whole while it fails and may be. Once begun it is finished, without pauses

@@ -26,14 +26,19 @@ class Notices:
         self._counts: Counter[str] = Counter()
         self._arrivals: dict[str, asyncio.Event] = {}
         self._is_known = asyncio.Event()  # whether the server offers a stream
-        self.is_offered = False
+        self.is_offered = self.is_refused = False
 
     def note_offer(self, is_offered: bool) -> None:
         self.is_offered = self.is_offered or is_offered
+        self.is_refused = not self.is_offered
+        self._is_known.set()
+
+    def give_up(self) -> None:
+        """It was neither opened nor refused for good, and is not tried again."""
         self._is_known.set()
 
     async def wait_for_offer(self, within_s: float) -> bool:
-        """Whether there is a stream. False as well where none was opened within that time."""
+        """Whether there is a stream, or was. False as well where none was opened within that time."""
         await wait(self._is_known, within_s)
         return self.is_offered
 
@@ -89,6 +94,7 @@ async def hold_stream(client: McpClient, log: SessionLog, reconnect_s: float, no
             log.stream("stream_ended", reason=reason, http_status=answer.http_status)
             is_open = False
             await asyncio.sleep(reconnect_s if answer.retry_ms is None else answer.retry_ms / 1000)
+        notices.give_up()
     finally:
         if is_open:
             log.stream("stream_ended", reason="ended by the client")
