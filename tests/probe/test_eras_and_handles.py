@@ -65,10 +65,8 @@ async def test_every_second_session_is_modern() -> None:
     }
 
 
-async def test_a_server_that_does_not_speak_one_of_them_is_said_at_once() -> None:
-    """A modern request is answered 400 by a server of the handshake era, as by this path for another reason."""
-
-    async def no_modern(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_server_of_the_handshake_era_alone_is_told_at_once() -> None:
+    async def handshake_era(scope: Any, receive: Any, send: Any) -> None:
         is_modern = any(name == b"mcp-method" for name, _ in scope["headers"])
         if not is_modern:
             await inner(scope, receive, send)
@@ -78,7 +76,7 @@ async def test_a_server_that_does_not_speak_one_of_them_is_said_at_once() -> Non
 
     inner = create_app(Settings(), task_id="task-0")
     async with switched(lambda _: inner, replicas=1) as switch:
-        switch.replace(0, no_modern)
+        switch.replace(0, handshake_era)
         with pytest.raises(Permanent, match="no MCP server answers") as caught:
             await Run(switch, era=Era.BOTH, sessions=2, calls=1).to_the_end()
     assert "2026-07-28" in caught.value.hint
