@@ -114,7 +114,7 @@ class Settings:
             )
         if self.mint_session_id and not self.stateless_http:
             problems.append(
-                "MCP_MINT_SESSION_ID='true' is for MCP_STATELESS_HTTP='true': a stateful server issues its own"
+                "MCP_MINT_SESSION_ID='true' needs MCP_STATELESS_HTTP='true': a stateful server issues its own"
             )
         return problems
 

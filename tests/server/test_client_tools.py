@@ -11,7 +11,7 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.elicitation import ElicitResult
 from mcp_types import TextContent
-from replicas import replica
+from replicas import replicas
 
 from server.settings import Settings
 
@@ -23,7 +23,7 @@ DEADLINE_S = 20.0
 
 @pytest.fixture
 async def stateful() -> AsyncIterator[str]:
-    async with replica(STATEFUL, TASK_ID) as url:
+    async with replicas(STATEFUL, TASK_ID) as url:
         yield url
 
 
@@ -121,7 +121,7 @@ async def test_a_failing_client_is_a_tool_error(stateful: str) -> None:
 )
 async def test_without_a_way_to_the_client_the_tools_say_so(settings: Settings) -> None:
     async with (
-        replica(settings, TASK_ID) as url,
+        replicas(settings, TASK_ID) as url,
         Client(url, mode="legacy", elicitation_handler=answer_with, sampling_handler=model, roots=[]) as client,
     ):
         assert "cannot send elicitation/create" in await refusal(client, "confirm", question="Sure?")
@@ -152,7 +152,7 @@ async def test_without_a_stream_of_the_session_nothing_can_be_announced(stateful
     async with Client(stateful) as client:
         assert "no stream of its own" in await refusal(client, "announce", text="news")
     async with (
-        replica(replace(STATEFUL, stateless_http=True), TASK_ID) as url,
+        replicas(replace(STATEFUL, stateless_http=True), TASK_ID) as url,
         Client(url, mode="legacy") as client,
     ):
         assert "no stream of its own" in await refusal(client, "announce", text="news")
