@@ -221,8 +221,8 @@ _BEHAVIOUR_KNOBS = (
 _PLATFORM_KNOBS = (
     Knob("routing", "platform.routing", Kind.CHOICE, "how the instance for a request is found; --platform sets it",
          choices=tuple(Routing), source="core/platforms.py"),
-    Knob("request_timeout_s", "platform.request_timeout_s", _SECONDS, "a whole request, with its response, may last",
-         1, 900, or_zero=True, source="LAMBDA-DG/configuration-timeout, APPRUNNER-DG/develop"),
+    Knob("request_timeout_s", "platform.request_timeout_s", _SECONDS, "a whole request may last; 0: no limit",
+         0, 900, source="LAMBDA-DG/configuration-timeout, APPRUNNER-DG/develop"),
     Knob("session_idle_s", "platform.session_idle_s", _SECONDS, "by_session_header: then an idle session is over",
          60, 28_800, source="AGENTCORE-DG/runtime-lifecycle-settings"),
     Knob("session_lifetime_s", "platform.session_lifetime_s", _SECONDS, "by_session_header: the longest session",

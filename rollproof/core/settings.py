@@ -166,7 +166,7 @@ class Behaviour:
 
 
 class Routing(StrEnum):
-    """How the instance for a request is found. All but the first are of platforms other than ECS (core/platforms.py)."""
+    """How the instance for a request is found. The last two are of other platforms than ECS (core/platforms.py)."""
 
     COOKIES = "cookies"  # an ALB: a valid sticky cookie, else the target group's algorithm
     EXCLUSIVE = "exclusive"  # one request at a time per instance, which is frozen between two

@@ -74,6 +74,10 @@ class Target:
     draining_at: float | None = None
 
 
+ECS = PlatformSettings()
+"""Behind an ALB: nothing of another platform."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the functions here need to know besides the target."""
@@ -82,7 +86,7 @@ class Rules:
     behaviour: Behaviour
     timing: Timing
     seed: int
-    platform: PlatformSettings = PlatformSettings()
+    platform: PlatformSettings = ECS
 
     @property
     def node_ids(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class Pace:
 
 
 class ProbeSession:
-    """`on_warm` is called once, after the first operation of which every step was well."""
+    """`on_warm` is called once, after the first operation of which every step was well; `on_tried` after the first."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class ProbeSession:
         client: McpClient,
         log: SessionLog,
         on_warm: Callable[[], None],
+        on_tried: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._options = options
@@ -50,7 +51,7 @@ class ProbeSession:
         self._pace = pace
         self._client = client
         self._log = log
-        self._on_warm = on_warm
+        self._on_warm, self._on_tried = on_warm, on_tried
         self._truth = SessionTruth()
         self._number = 0
         self._is_warm = False
@@ -94,6 +95,8 @@ class ProbeSession:
             if is_ok and not self._is_warm:
                 self._is_warm = True
                 self._on_warm()
+            if self._number == 1:
+                self._on_tried()
             if self._number != self._options.calls:
                 await _wait(stop, self._options.delay_s)
 
