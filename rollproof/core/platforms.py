@@ -151,7 +151,7 @@ _AGENTCORE = Platform(
         "an instance ends with its session: here another session may get it, and an old version's stays until its 8 h",
         "the id that the platform makes goes to the client with the first response, and to the server from then on",
         "clients of 2026-07-28, which send no Mcp-Session-Id",
-        "nothing, if a new version takes sessions along: that they stay is [inferred] from a session's own microVM",
+        "what a new version does to running sessions is not documented: they stay on their instance [inferred]",
     ),
 )
 

@@ -25,7 +25,7 @@ from rollproof.orchestrator.balancers.embedded.control import ControlRoutes
 from rollproof.orchestrator.balancers.embedded.cookies import KEY_SIZE, Seal, load_key
 from rollproof.orchestrator.balancers.embedded.log_writer import LogWriter
 from rollproof.orchestrator.balancers.embedded.plane import DataPlane
-from rollproof.orchestrator.runtimes.freezer import ProcessFreezer
+from rollproof.orchestrator.runtimes.freezer import Freezer, ProcessFreezer
 
 _BACKLOG = 4096
 _WATCH_S = 0.005
@@ -50,14 +50,15 @@ class BalancerOptions:
 class EmbeddedBalancer:
     """`start`, then `port` says where it listens; `stop` when done. Raises UsageError where it cannot start."""
 
-    def __init__(self, options: BalancerOptions) -> None:
+    def __init__(self, options: BalancerOptions, freezer: Freezer | None = None) -> None:
         self.options = options
         self.port = 0
         self.stop_requested = asyncio.Event()
         self.grace_s = 0.0
         key = os.urandom(KEY_SIZE) if options.key_file is None else load_key(options.key_file)
         self._log = LogWriter(options.access_log)
-        freezer = None if options.tasks is None else ProcessFreezer(options.tasks)
+        if freezer is None and options.tasks is not None:
+            freezer = ProcessFreezer(options.tasks)
         self.plane = DataPlane(self._log, Seal(key), freezer=freezer)
         self._server: asyncio.Server | None = None
         self._control: ControlServer | None = None
@@ -117,9 +118,9 @@ class EmbeddedBalancer:
 
 
 @asynccontextmanager
-async def serve(options: BalancerOptions) -> AsyncIterator[EmbeddedBalancer]:
-    """A running balancer in this process; stopped at the end."""
-    balancer = EmbeddedBalancer(options)
+async def serve(options: BalancerOptions, freezer: Freezer | None = None) -> AsyncIterator[EmbeddedBalancer]:
+    """A running balancer in this process; stopped at the end. `freezer`: another one than for `options.tasks`."""
+    balancer = EmbeddedBalancer(options, freezer)
     await balancer.start()
     try:
         yield balancer
