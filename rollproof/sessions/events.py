@@ -166,7 +166,7 @@ class EventLog:
 
 
 def _without_gap(after: int, end: str | None, texts: Sequence[str | None]) -> Iterator[tuple[int, str]]:
-    """The messages that can be told now. What was never written, as Redis was away too long, is passed over at the end."""
+    """The messages that can be told now. What was never written (Redis was away too long) is passed over at the end."""
     for number, text in enumerate(texts, after + 1):
         if text is not None:
             yield number, text

@@ -150,8 +150,9 @@ async def idle(directory: Path, given: argparse.Namespace) -> None:
             in_redis = (await client.info("memory"))["used_memory"] - redis_before
             say(f"## {given.sessions} idle sessions on two replicas")
             say()
+            here, there = sum(grown) / given.sessions / 1024, in_redis / given.sessions / 1024
             say(
-                f"Opened and used once in {took:.0f} s. Memory a session: {sum(grown) / given.sessions / 1024:.1f} KiB in"
+                f"Opened, and used once at the other replica, in {took:.0f} s. Memory a session: {here:.1f} KiB in both"
             )
             say(f"replicas together, {there:.2f} KiB in Redis ({await client.dbsize()} keys).")
             if given.ttl <= 120:
