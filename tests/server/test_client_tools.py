@@ -11,7 +11,7 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.elicitation import ElicitResult
 from mcp_types import TextContent
-from replicas import replicas
+from server_tasks import replicas
 
 from server.settings import Settings
 
