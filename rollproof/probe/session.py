@@ -67,6 +67,7 @@ class ProbeSession:
         self._truth = SessionTruth()
         self._number = 0
         self._is_warm = False
+        self._has_begun = asyncio.Event()  # its first operation is done
         self._opening = Opening(options, plan, client, log, self._hold_stream)
         self._group: asyncio.TaskGroup | None = None  # while it works
         self._stream: asyncio.Task[None] | None = None
@@ -107,6 +108,7 @@ class ProbeSession:
                 slow = self._group.create_task(self._repeat_slow(slow_step, over))
             await self._repeat_operation(stop)
             over.set()
+            self._has_begun.set()  # also where it was told to stop before that
             await self._activities.finish()
             if slow:
                 await slow
@@ -129,6 +131,7 @@ class ProbeSession:
         while not stop.is_set() and (not self._options.calls or self._number < self._options.calls):
             self._number += 1
             is_ok = await self._operation(stop)
+            self._has_begun.set()
             is_first = is_ok and not self._is_warm
             await self._do_activities(self._pace.warm_activities if is_first else 1, stop)
             if is_first:
@@ -197,6 +200,10 @@ class ProbeSession:
                 return await self._client.call_tool(step.tool, arguments)
 
     async def _repeat_slow(self, step: CallTool, over: asyncio.Event) -> None:
+        """In the modern era not beside the first call: no initialize came before it, so neither would carry a cookie,
+        and the two answers would name two tasks."""
+        if self._client.is_modern:
+            await self._has_begun.wait()
         while not over.is_set():
             handle = self._opening.handle
             arguments = self._plan.arguments(step.tool, step.arguments, handle)
