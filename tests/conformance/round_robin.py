@@ -1,4 +1,4 @@
-"""A strict round robin without any stickiness: the embedded balancer with one node, whatever the cookies say.
+"""A strict round robin: the embedded balancer with one node, without stickiness unless that is asked for.
 
 `python -m tests.conformance.round_robin --port 8080 127.0.0.1:8001 127.0.0.1:8002` runs one until Ctrl-C.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rollproof.core.errors import RollproofError
 from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
+from rollproof.core.settings import Stickiness
 from rollproof.orchestrator.balancers.embedded import (
     BalancerOptions,
     EmbeddedBalancerClient,
@@ -22,13 +23,16 @@ from rollproof.orchestrator.balancers.embedded import (
     stop_balancer,
 )
 
+NO_STICKINESS = Stickiness(enabled=False)
+
 
 class RoundRobin:
     """`url` stays; the replicas behind it change. A replica is an address, "127.0.0.1:8001"."""
 
-    def __init__(self, balancer: EmbeddedBalancerClient, url: str) -> None:
+    def __init__(self, balancer: EmbeddedBalancerClient, url: str, stickiness: Stickiness) -> None:
         self.url = url
         self._balancer = balancer
+        self._stickiness = stickiness
         self._generation = 0
 
     async def publish(self, serving: Sequence[str], draining: Sequence[str] = ()) -> None:
@@ -36,7 +40,8 @@ class RoundRobin:
         self._generation += 1
         healthy = [_target(address, "healthy") for address in serving]
         leaving = [_target(address, "draining") for address in draining]
-        await self._balancer.publish(RoutingTable(self._generation, (NodeTable("node-0", (*healthy, *leaving)),)))
+        node = NodeTable("node-0", (*healthy, *leaving))
+        await self._balancer.publish(RoutingTable(self._generation, (node,), stickiness=self._stickiness))
 
     async def cut(self, address: str) -> int:
         """End what still runs on it; how many connections that were."""
@@ -44,17 +49,20 @@ class RoundRobin:
 
 
 def _target(address: str, state: str) -> RoutableTarget:
-    return RoutableTarget(address, address, state, new=state == "healthy", sticky=False)
+    is_healthy = state == "healthy"
+    return RoutableTarget(address, address, state, new=is_healthy, sticky=is_healthy)
 
 
 @asynccontextmanager
-async def round_robin(directory: Path, *, port: int = 0) -> AsyncIterator[RoundRobin]:
+async def round_robin(
+    directory: Path, *, port: int = 0, stickiness: Stickiness = NO_STICKINESS
+) -> AsyncIterator[RoundRobin]:
     """One that runs; its socket and log are in `directory`. Raises UsageError (port in use) or Permanent."""
     control = directory / "lb.sock"
     balancer = await start_balancer(BalancerOptions(directory / "access.log", port=port, control=control))
     try:
         listen = str((await balancer.health())["listen"])
-        yield RoundRobin(balancer, f"http://{listen}")
+        yield RoundRobin(balancer, f"http://{listen}", stickiness)
     finally:
         await asyncio.shield(stop_balancer(control, grace_s=0.0))
 
