@@ -18,7 +18,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
@@ -66,26 +66,32 @@ async def _health(_request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
+RETRY_MS = 100  # what a client that polls is told to wait: the suite times it
+
+
 def create_app(mcp: FastMCP, sessions: str, redis_url: str) -> Any:
-    """The ASGI application. Raises Unusable."""
+    """The ASGI application. The guard of Host and Origin is what the suite asks of a server on localhost. Raises
+    Unusable."""
+    guarded = {"path": PATH, "host_origin_protection": True}
     match sessions:
         case "sdk":
-            # What the suite asks of a server on localhost, and what resuming a stream takes.
-            return mcp.http_app(path=PATH, host_origin_protection=True, event_store=EventStore(), retry_interval=100)
+            return mcp.http_app(**guarded, event_store=EventStore(), retry_interval=RETRY_MS)
         case "stateless":
-            return mcp.http_app(path=PATH, host_origin_protection=True, stateless_http=True)
+            return mcp.http_app(**guarded, stateless_http=True)
         case "durable":
-            return _imported("server.durable", "durable")(mcp, redis_url)
+            return _imported("server.durable").durable(mcp, redis_url)
         case _:
-            return _imported("rollproof.sessions", "resilient")(mcp, redis_url)
+            ours = _imported("rollproof.sessions")
+            options = ours.Options(namespace="conformance", retry_ms=RETRY_MS)
+            return ours.resilient(mcp, redis_url, options=options, **guarded)
 
 
-def _imported(module: str, name: str) -> Callable[[FastMCP, str], Any]:
+def _imported(module: str) -> Any:
+    """Only where it is asked for: it may not be there."""
     try:
-        found: Callable[[FastMCP, str], Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise Unusable(f"no {module}.{name}: {error}") from error
-    return found
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise Unusable(f"no {module}: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
