@@ -180,6 +180,7 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
         seed=rehearsal.seed,
         port=rehearsal.port,
         needs_redis=rehearsal.subject.needs_redis,
+        needs_request_state_key=rehearsal.subject.needs_request_state_key,
         redis_url=rehearsal.redis_url,
         balancer=rehearsal.balancer,
     )
@@ -190,7 +191,8 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
     patience = Patience(stage, rehearsal)
     await patience.wait("the service to become steady", _is_settled, fail_early=True)
     async with _probing(stage, rehearsal) as probe:
-        await _together(stage, probe.warmed_up(_WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s))
+        steps_s = _STEPS_AT_MOST * rehearsal.probe.delay_s + rehearsal.probe.activities_warm_up_s
+        await _together(stage, probe.warmed_up(_WARM_UP_S + steps_s))
         is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
         await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
         stage.history.record("mark", name="steady")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rollproof.probe import CookieMode, Era, Increments, SessionIds
+from rollproof.probe import Activity, CookieMode, Era, Increments, SessionIds
 
 CLIENTS = "The clients"
 
@@ -19,7 +19,12 @@ Cookies = Annotated[
     CookieMode, typer.Option("--cookies", help="What clients do with Set-Cookie.", rich_help_panel=CLIENTS)
 ]
 Ids = Annotated[
-    SessionIds, typer.Option("--session-ids", help="Whose Mcp-Session-Id the calls carry.", rich_help_panel=CLIENTS)
+    SessionIds,
+    typer.Option(
+        "--session-ids",
+        help="Whose Mcp-Session-Id the calls carry, or a handle as an argument.",
+        rich_help_panel=CLIENTS,
+    ),
 ]
 Reinitialise = Annotated[
     bool,
@@ -45,5 +50,14 @@ SlowEvery = Annotated[
 Slow = Annotated[float, typer.Option("--slow", help="Seconds such a call lasts.", rich_help_panel=CLIENTS)]
 Streams = Annotated[
     bool, typer.Option("--streams/--no-streams", help="Each session opens its GET stream.", rich_help_panel=CLIENTS)
+]
+ActivitiesOption = Annotated[
+    str,
+    typer.Option(
+        "--activities",
+        metavar="all|NAME,...",
+        help=f"One of these after each operation: {', '.join(Activity)}.",
+        rich_help_panel=CLIENTS,
+    ),
 ]
 McpPath = Annotated[str, typer.Option("--path", help="Of the MCP endpoint.", rich_help_panel=CLIENTS)]

@@ -16,7 +16,7 @@ from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
-from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
+from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds, flags
 from rollproof.rehearsal import Disruption, Rehearsal
 from rollproof.report import render_terminal, summary_json
 from rollproof.verdict.model import Outcome, Verdict
@@ -76,6 +76,7 @@ def command(
     increments: c.IncrementsOption = Increments.KEYED,
     slow_every: c.SlowEvery = 5,
     slow_s: c.Slow = 3.0,
+    activities: c.ActivitiesOption = "",
     streams: c.Streams = True,
     path: c.McpPath = "/mcp",
     port: o.Port = 0,
@@ -100,7 +101,7 @@ def command(
     probe = ProbeOptions(
         "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
         reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
-        open_streams=streams and era is not Era.MODERN,
+        open_streams=streams and era is not Era.MODERN, activities=flags.activities(activities),
     )  # fmt: skip
     if chosen.config:
         probe = replace(probe, **chosen.config.probe)

@@ -50,7 +50,7 @@ def make_server(name: str, auth: Any = None) -> FastMCP:
     @mcp.tool
     async def sample(prompt: str, ctx: Context) -> str:
         asked = SamplingMessage(role="user", content=TextContent(type="text", text=prompt))
-        reply = await ctx.session.create_message([asked], max_tokens=10)
+        reply = await ctx.session.create_message([asked], max_tokens=10, related_request_id=ctx.request_id)
         return f"{name}: {getattr(reply.content, 'text', '')}"
 
     @mcp.tool
@@ -104,7 +104,7 @@ class Replica:
     @classmethod
     @asynccontextmanager
     async def serving(cls, name: str, app: StarletteWithLifespan) -> AsyncIterator[Replica]:
-        listener = socket.socket()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5, lifespan="on")
@@ -235,11 +235,12 @@ class Pair:
     async def call(self, at: Replica, name: str, **arguments: Any) -> Answer:
         return await self.send(at, self.tool(name, **arguments))
 
-    def headers(self, session: str | None = None) -> dict[str, str]:
+    def headers(self, session: str | None = None, **more: str) -> dict[bytes, bytes]:
         headers = {"accept": ACCEPT, "content-type": "application/json", "mcp-protocol-version": VERSION, **self.extra}
         if session is None:
             session = self.session
-        return headers | ({"mcp-session-id": session} if session else {})
+        headers |= more | ({"mcp-session-id": session} if session else {})
+        return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
 
     async def send(self, at: Replica, message: Any, session: str | None = None) -> Answer:
         response = await self.http.post(f"{at.url}/mcp", json=message, headers=self.headers(session))
@@ -257,7 +258,7 @@ class Pair:
     @asynccontextmanager
     async def listen(self, at: Replica, last_event_id: str = "", session: str | None = None) -> AsyncIterator[Stream]:
         """A GET stream."""
-        headers = self.headers(session) | ({"last-event-id": last_event_id} if last_event_id else {})
+        headers = self.headers(session, **({"last-event-id": last_event_id} if last_event_id else {}))
         async with self.http.stream("GET", f"{at.url}/mcp", headers=headers) as response:
             yield Stream(response)
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from replicas import Pair
 
-Json = dict[str, object]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def pair(shared_pair: Pair) -> Pair:
+    shared_pair.extra = {}
+    return shared_pair
 
 
 async def test_a_session_opened_at_one_replica_is_served_by_the_other(pair: Pair) -> None:
@@ -69,25 +76,32 @@ async def test_two_replicas_may_ask_one_client_at_once_and_each_gets_its_own_ans
         assert [(await s.rest())[0]["result"]["content"][0]["text"] for s in (at_a, at_b)] == ["a: for a", "b: for b"]
 
 
-async def test_sampling_and_roots_work_likewise(pair: Pair) -> None:
+async def test_sampling_works_likewise(pair: Pair) -> None:
     await pair.open(pair.a)
-    sampled = {"role": "assistant", "content": {"type": "text", "text": "hm"}, "model": "test"}
-    for tool, reply, said in (
-        (pair.tool("sample", prompt="?"), sampled, "a: hm"),
-        (pair.tool("roots"), {"roots": [{"uri": "file:///home"}]}, '["file:///home"]'),
-    ):
-        async with pair.stream(pair.a, tool) as stream:
-            request = await stream.next()
-            assert request is not None
-            await pair.send(pair.b, {"jsonrpc": "2.0", "id": request["id"], "result": reply})
-            (result,) = await stream.rest()
-            assert result["result"]["content"][0]["text"] == said
+    async with pair.stream(pair.a, pair.tool("sample", prompt="?")) as stream:
+        request = await stream.next()
+        assert request is not None
+        sampled = {"role": "assistant", "content": {"type": "text", "text": "hm"}, "model": "test"}
+        await pair.send(pair.b, {"jsonrpc": "2.0", "id": request["id"], "result": sampled})
+        (result,) = await stream.rest()
+        assert result["result"]["content"][0]["text"] == "a: hm"
+
+
+async def test_a_request_may_come_over_the_standalone_stream_of_another_replica(pair: Pair) -> None:
+    await pair.open(pair.a)
+    async with pair.listen(pair.b) as standalone, pair.stream(pair.a, pair.tool("roots")) as stream:
+        request = await standalone.next()
+        assert request is not None
+        assert request["method"] == "roots/list"
+        await pair.send(pair.b, {"jsonrpc": "2.0", "id": request["id"], "result": {"roots": [{"uri": "file:///home"}]}})
+        (result,) = await stream.rest()
+        assert result["result"]["content"][0]["text"] == '["file:///home"]'
 
 
 async def test_a_client_may_refuse_what_it_is_asked(pair: Pair) -> None:
     await pair.open(pair.a)
-    async with pair.stream(pair.a, pair.tool("roots")) as stream:
-        request = await stream.next()
+    async with pair.listen(pair.b) as standalone, pair.stream(pair.a, pair.tool("roots")) as stream:
+        request = await standalone.next()
         assert request is not None
         error = {"code": -32601, "message": "no roots here"}
         await pair.send(pair.b, {"jsonrpc": "2.0", "id": request["id"], "error": error})
