@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // MCP sessions of the TypeScript SDK against a server that is being replaced: `node probe.mjs --help`.
 
+import { setMaxListeners } from "node:events";
 import process from "node:process";
 
 import { USAGE, UsageError, readFlags } from "./flags.mjs";
@@ -13,6 +14,7 @@ const LAST_CALL_S = 2;  // after Ctrl-C, for calls that still run
 function stopSignals() {
   const asked = new AbortController();
   const now = new AbortController();
+  setMaxListeners(0, asked.signal, now.signal);  // each session has one
   const onSignal = () => {
     if (asked.signal.aborted) process.exit(EXIT.interrupted);
     process.stderr.write("probe: ending the sessions ...\n");

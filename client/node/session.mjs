@@ -20,6 +20,7 @@ export class Session {
   #wire;
   #client = null;
   #isNew = false;
+  #running = new AbortController();  // of one call: the SDK does not take its listeners off a signal again
   #handle = "";
   #truth = new SessionTruth();
   #number = 0;
@@ -30,6 +31,7 @@ export class Session {
     this.#options = options;
     this.#records = records;
     this.#stop = stop;
+    stop.now.addEventListener("abort", () => this.#running.abort());
     this.#wire = new Wire(options.cookies);
   }
 
@@ -45,7 +47,7 @@ export class Session {
       this.#number += 1;
       await this.#write();
       await this.#wait(delayS);
-      await this.#call("get_session_state", {}, (answer) => this.#truth.check(answer.payload.state));
+      await this.#read();
       for (const tool of tools) {
         await this.#wait(delayS);
         await this.#call(tool, {});
@@ -57,8 +59,17 @@ export class Session {
   async #write() {
     const key = `seq_${this.#number}`;
     const value = `call_${this.#number}/${this.#name}`;
-    const answer = await this.#call("set_session_value", { key, value }, null, { key });
+    const answer = await this.#call("set_session_value", { key, value, ...this.#handleArgument() }, null, { key });
     this.#truth.wrote(key, value, answer?.ok ?? false);
+  }
+
+  async #read() {
+    const check = (answer) => this.#truth.check(answer.payload.state);
+    await this.#call("get_session_state", this.#handleArgument(), check);
+  }
+
+  #handleArgument() {
+    return this.#handle ? { session: this.#handle } : {};
   }
 
   /** Connects until it works, as often as there are calls to make. */
@@ -109,10 +120,10 @@ export class Session {
     if (this.#stop.now.aborted) return null;
     const startedT = this.#records.now();
     this.#wire.begin();
+    this.#running = new AbortController();
     let answer;
     try {
-      const all = this.#handle ? { ...args, session: this.#handle } : args;
-      const result = await this.#client.callTool(tool, all, this.#stop.now);
+      const result = await this.#client.callTool(tool, args, this.#running.signal);
       answer = answerOf(this.#wire.seen("tools/call"), { result });
     } catch (error) {
       if (this.#stop.now.aborted) return null;  // our own doing
@@ -127,6 +138,7 @@ export class Session {
   #record(tool, startedT, answer, verdict, fields, finishedT = this.#records.now()) {
     const more = { ...fields, ...verdict.fields, ...(this.#isNew ? { new_session: true } : {}) };
     this.#isNew = false;
+    if (this.#handle) answer.error = answer.error.replaceAll(this.#handle, "*");  // whoever knows it has the session
     this.#records.call({ session: this.#name, number: this.#number, tool, startedT, finishedT }, answer, verdict, more);
   }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.conformance.setups import BASELINE, Setup
 from tests.conformance.suite import PACKAGE, Failure, Score
 
-_MESSAGE_LIMIT = 400
+_MESSAGE_LIMIT = 300
+_IDS = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ def _failures(outcome: Outcome, baseline: Score | None) -> list[str]:
 
 
 def _code(message: str) -> str:
+    """Without ids, which are others in each run."""
+    message = _IDS.sub("*", message)
     short = message if len(message) <= _MESSAGE_LIMIT else message[:_MESSAGE_LIMIT] + " ..."
     return "``" + short.replace("``", "''") + "``"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
-import shlex
 import signal
 import sys
 import tempfile
@@ -104,6 +103,15 @@ def _told(outcome: report.Outcome) -> str:
     return f"{outcome.score.passed} passed, {outcome.score.failed} failed"
 
 
+def command_of(given: argparse.Namespace) -> str:
+    """What repeats this run; without the flags that change nothing of it."""
+    words = [] if given.setups == ",".join(setups.USUAL) else [f"--setups {given.setups}"]
+    words += ["--rollout"] if given.rollout else []
+    words += [f"--scenarios {','.join(given.scenarios)}"] if given.scenarios else []
+    words += [] if given.extras else ["--no-extras"]
+    return "make conformance" + (f' ARGS="{" ".join(words)}"' if words else "")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.run", description=__doc__.partition("\n")[0])
     add = parser.add_argument
@@ -146,9 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     sys.stdout.write(report.terminal(outcomes) + "\n")
     if given.report:
-        words = [word for word in (arguments or sys.argv[1:]) if word != "--report"]
-        command = "make conformance" + (f' ARGS="{shlex.join(words)}"' if words else "")
-        text = report.page(outcomes, versions, command, datetime.now(UTC).date().isoformat(), given.extras)
+        date = datetime.now(UTC).date().isoformat()
+        text = report.page(outcomes, versions, command_of(given), date, given.extras)
         given.report.write_text(text, encoding="utf-8")
         say(f"written: {given.report}")
     return report.exit_code(outcomes)

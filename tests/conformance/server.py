@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import fastmcp
 import uvicorn
 from fastmcp import FastMCP
 from fastmcp.server.event_store import EventStore
@@ -79,11 +80,19 @@ def create_app(mcp: FastMCP, sessions: str, redis_url: str) -> Any:
         case "stateless":
             return mcp.http_app(**guarded, stateless_http=True)
         case "durable":
-            return _imported("server.durable").durable(mcp, redis_url)
+            return _durable(mcp, redis_url)
         case _:
             ours = _imported("rollproof.sessions")
             options = ours.Options(namespace="conformance", retry_ms=RETRY_MS)
             return ours.resilient(mcp, redis_url, options=options, **guarded)
+
+
+def _durable(mcp: FastMCP, redis_url: str) -> Any:
+    from server.settings import Settings
+
+    fastmcp.settings.http_host_origin_protection = True  # it passes no such thing on
+    settings = Settings(redis_url=redis_url, sessions="durable")
+    return _imported("server.durable_sessions").durable_app(mcp, settings, path=PATH, middleware=[])
 
 
 def _imported(module: str) -> Any:

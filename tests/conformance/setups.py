@@ -33,7 +33,7 @@ _ALL = (
     Setup("resilient", "two replicas with rollproof.sessions", "resilient"),
 )
 SETUPS = {setup.name: setup for one in _ALL for setup in ((one,) if one.replicas == 1 else (one, one.rolling()))}
-USUAL = ("one", "stock", "stateless", "resilient")
+USUAL = ("one", "stock", "stateless", "durable", "resilient")
 
 
 def choose(names: str, *, rollout: bool = False) -> list[Setup]:

@@ -79,6 +79,21 @@ def test_a_wrong_setup_exits_with_2_and_starts_nothing(capsys: pytest.CaptureFix
     assert "hint: of: one, " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "command"),
+    [
+        ("--report --keep /tmp/x", "make conformance"),
+        ("--rollout", 'make conformance ARGS="--rollout"'),
+        (
+            "--setups one --scenarios a,b --no-extras",
+            'make conformance ARGS="--setups one --scenarios a,b --no-extras"',
+        ),
+    ],
+)
+def test_the_page_names_the_command_that_repeats_it(flags: str, command: str) -> None:
+    assert run.command_of(run._parser().parse_args(flags.split())) == command
+
+
 ONE = Outcome(SETUPS["one"], score(a=(2, 0), b=(1, 1)), runs=1)
 SAME = score(a=(2, 0), b=(1, 1))
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -27,6 +27,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 STATEFUL = {"MCP_STATELESS_HTTP": "false"}
 MINTED = {"MCP_STATELESS_HTTP": "true", "MCP_MINT_SESSION_ID": "true"}
+RESILIENT = {"MCP_SESSIONS": "resilient", "MCP_REQUEST_STATE_KEY": "k" * 32}
+LEGACY = (("--sdk", "v1"), ("--sdk", "v2"))
+MODERN = ("--sdk", "v2", "--era", "modern", "--handles")
 STICKY = Stickiness(enabled=True, duration_s=60.0)
 FEW = ("--calls", "4", "--delay", "0.05", "--request-timeout", "15")
 SESSION_GONE = "404/-32600 Session not found"
@@ -78,16 +81,21 @@ async def test_a_stateful_server_loses_the_sessions_of_clients_without_cookies(d
         assert len(kept.summary["unique_task_ids"]) == 2
 
 
-async def test_a_stateless_server_that_mints_ids_keeps_them(directory: Path) -> None:
+@pytest.mark.parametrize(
+    ("environment", "clients"), [(MINTED, LEGACY), (RESILIENT, (*LEGACY, MODERN))], ids=["minted", "resilient"]
+)
+async def test_sessions_that_any_replica_serves_are_kept(
+    directory: Path, environment: Mapping[str, str], clients: Sequence[Sequence[str]]
+) -> None:
     redis = await provide_redis(directory)
     try:
-        async with two_replicas(directory, MINTED | {"REDIS_URL": redis.url}) as endpoint:
-            runs = [await run(endpoint, "--sdk", sdk, "--sessions", "3", "--tools", "ping") for sdk in ("v1", "v2")]
+        async with two_replicas(directory, {**environment, "REDIS_URL": redis.url}) as endpoint:
+            runs = [await run(endpoint, *flags, "--sessions", "3", "--tools", "ping") for flags in clients]
     finally:
         await redis.stop()
     for kept in runs:
         assert (kept.exit_code, kept.err) == (0, ""), kept.records
-        assert kept.summary["sessions_kept"] == 3
+        assert (kept.summary["sessions_kept"], kept.summary["error_rows"]) == (3, 0)
         assert kept.summary["max_state_size"] == 4
         for session in {call["session"] for call in kept.calls()}:
             assert len({call["task_id"] for call in kept.calls(session=session) if "task_id" in call}) == 2
