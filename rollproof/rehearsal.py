@@ -28,6 +28,7 @@ from rollproof.api.knobs import setting_rows
 from rollproof.core.deployment import RolloutState, failure_threshold
 from rollproof.core.errors import Permanent, Temporary
 from rollproof.core.events import ServiceUpdateRequested, TaskStopRequested
+from rollproof.core.platforms import FARGATE, find_platform, settings_on_platform, source_of, timing_on_platform
 from rollproof.core.settings import Settings
 from rollproof.core.task import TaskStatus
 from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
@@ -37,6 +38,7 @@ from rollproof.orchestrator.clearing import REHEARSAL_PREFIX, clear_abandoned
 from rollproof.orchestrator.local_stage import open_stage
 from rollproof.orchestrator.stage import Service, Stage
 from rollproof.orchestrator.stage_files import BalancerKind, StagePlan
+from rollproof.platforms import check_platform, probe_on_platform
 from rollproof.probe import Probe, ProbeOptions
 from rollproof.report import write_reports
 from rollproof.subject import CRASHES_AT_START, NEVER_LISTENS, Subject
@@ -99,6 +101,7 @@ class Rehearsal:
     timeout_s: float = 0.0  # for each wait for a steady state; 0: from the timings
     command: str = "rollproof rehearse"
     strategy: str = ""
+    platform: str = FARGATE  # whose settings `subject` and `timing` have: see `on_platform`
     bad_commands: BadCommands = field(default_factory=lambda: AS_PROCESSES)
 
     @property
@@ -122,6 +125,7 @@ async def rehearse(
     What an earlier rehearsal of this user left because it was killed is ended first. Raises UsageError (port in
     use, ...), Permanent where the service never becomes steady, Temporary where the probe cannot warm up.
     """
+    check_platform(rehearsal.platform, rehearsal.settings, rehearsal.probe, rehearsal.disruption)
     await clear_abandoned(Path(tempfile.gettempdir()))
     with run_directory(rehearsal.runs_dir, rehearsal.name) as run_dir, _temporary_directory() as directory:
         plan = stage_plan(rehearsal, directory / "stage", run_dir)
@@ -129,6 +133,20 @@ async def rehearse(
             record_settings(stage, rehearsal)
             await play(stage, rehearsal)
     return Rehearsed(write_reports(run_dir, read_history(run_dir / "history.jsonl")), run_dir)
+
+
+def on_platform(rehearsal: Rehearsal, name: str) -> Rehearsal:
+    """The same on another platform, with no more sessions than that has by default. Raises UsageError, NotModelled."""
+    subject = rehearsal.subject
+    moved = replace(
+        rehearsal,
+        subject=replace(subject, settings=settings_on_platform(subject.settings, name)),
+        timing=timing_on_platform(rehearsal.timing, name),
+        probe=probe_on_platform(rehearsal.probe, name),
+        platform=name,
+    )
+    check_platform(name, moved.settings, moved.probe, moved.disruption)
+    return moved
 
 
 @contextmanager
@@ -191,8 +209,9 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
     patience = Patience(stage, rehearsal)
     await patience.wait("the service to become steady", _is_settled, fail_early=True)
     async with _probing(stage, rehearsal) as probe:
-        steps_s = _STEPS_AT_MOST * rehearsal.probe.delay_s + rehearsal.probe.activities_warm_up_s
-        await _together(stage, probe.warmed_up(_WARM_UP_S + steps_s))
+        keeps = find_platform(rehearsal.platform).keeps_sessions
+        warm_up_s = _WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s + rehearsal.probe.activities_warm_up_s
+        await _together(stage, probe.warmed_up(warm_up_s) if keeps else probe.all_tried(warm_up_s))
         is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
         await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
         stage.history.record("mark", name="steady")
@@ -363,10 +382,12 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
     for row in setting_rows(settings, template):
         extra = {} if row.template_value is None else {"template_value": row.template_value}
         record("setting", name=row.name, value=row.value, source=row.source, **extra)
-    used = scale_timing(rehearsal.timing, rehearsal.speed)
+    used, profile = scale_timing(rehearsal.timing, rehearsal.speed), find_platform(rehearsal.platform).timing
     for timing in fields(used):
         changed = getattr(rehearsal.timing, timing.name) != getattr(AWS, timing.name)
         source = "--set" if changed else timing.metadata["source"]
+        if changed and profile.get(timing.name) == getattr(rehearsal.timing, timing.name):
+            source = source_of(rehearsal.platform)
         record("setting", name=f"timing.{timing.name}", value=getattr(used, timing.name), source=source)
     others: Mapping[str, Any] = {
         "stage": stage_name,
@@ -376,6 +397,7 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
         "disruption": _JUDGED_AS[rehearsal.disruption],
         "disruption_name": rehearsal.disruption.value,
         "strategy": rehearsal.strategy,
+        "platform": rehearsal.platform,
         "command": rehearsal.command,
         "endpoint": stage.endpoint,
         "balancer": stage.balancer,

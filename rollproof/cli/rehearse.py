@@ -12,10 +12,12 @@ import typer
 from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
-from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags
+from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, check_stage
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
+from rollproof.core.platforms import FARGATE
+from rollproof.platforms import check_platform, probe_on_platform
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds, flags
 from rollproof.rehearsal import Disruption, Rehearsal
 from rollproof.report import render_terminal, summary_json
@@ -36,6 +38,8 @@ rollproof rehearse --command "node server.js" --template infra/ecs.yaml
 rollproof rehearse --set deregistration_delay_s=30 --set sticky_overrides_drain=true
 
 rollproof rehearse --disruption bad-image                does the circuit breaker save the sessions?
+
+rollproof rehearse --platform lambda --strategy memory   instances frozen between calls, and new at each
 
 rollproof rehearse --stage docker                        the same with containers and nginx
 
@@ -61,6 +65,7 @@ def command(
     parameter: o.Parameter = None,
     env: o.Env = None,
     strategy: o.Strategy = "",
+    platform: o.PlatformOption = FARGATE,
     disruption: DisruptionOption = Disruption.ROLLING,
     set_: o.Set = None,
     config: o.ConfigFile = None,
@@ -96,7 +101,7 @@ def command(
     check_flags(player, {"--app": app, "--command": command_, "--image": image, "--redis-url": redis_url})
     chosen = o.choose(
         app=app, command=command_, image=image, template=template, parameter=parameter, env=env, strategy=strategy,
-        sets=set_, config_file=config, speed=speed, environment=player.environment,
+        platform=platform, sets=set_, config_file=config, speed=speed, environment=player.environment,
     )  # fmt: skip
     probe = ProbeOptions(
         "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
@@ -105,13 +110,21 @@ def command(
     )  # fmt: skip
     if chosen.config:
         probe = replace(probe, **chosen.config.probe)
+    usual = probe_on_platform(probe, platform)
+    if not o.are_given(context, "sessions"):
+        probe = replace(probe, sessions=usual.sessions)
+    if not o.are_given(context, "streams"):
+        probe = replace(probe, open_streams=usual.open_streams)
     probe.validate()
     rehearsal = Rehearsal(
         chosen.subject, chosen.template, timing=chosen.timing, disruption=disruption, probe=probe,
         mcp_path="/" + path.lstrip("/"), speed=speed, seed=seed, runs_dir=runs, port=port, redis_url=redis_url,
         name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
         timeout_s=timeout, command=o.command_line(), strategy=strategy, balancer=balancer or player.balancer,
+        platform=platform,
     )  # fmt: skip
+    check_platform(platform, rehearsal.settings, probe, disruption)
+    check_stage(player, rehearsal)
     for note in chosen.subject.notes:
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)
     is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from fastmcp.server.http import StarletteWithLifespan
-from replicas import Pair, Replica, make_server
+from pair import Pair, Replica, StartReplica, make_server
 
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
 from rollproof.sessions import Options, resilient
@@ -53,9 +53,6 @@ async def shared_pair(redis_server: RedisServer) -> AsyncIterator[Pair]:
         pair = Pair(a, b)
         yield pair
         await pair.close()
-
-
-StartReplica = Callable[..., Coroutine[Any, Any, Replica]]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from replicas import Pair
+from pair import Pair
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from replicas import VERSION, Pair
+from pair import VERSION, Pair
 
 from rollproof.sessions.identity import Signer
 

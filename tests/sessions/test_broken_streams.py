@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import StartReplica
-from replicas import Pair, Replica
+from pair import Pair, Replica, StartReplica
 
 LOST = "the replica that served this call is gone; whether the call was carried out is unknown"
 

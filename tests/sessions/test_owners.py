@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from conftest import StartReplica
 from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
-from replicas import Pair
+from pair import Pair, StartReplica
 
 NOT_FOUND = {"code": -32600, "message": "Session not found"}
 

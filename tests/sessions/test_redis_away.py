@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from conftest import StartReplica
-from replicas import Answer, Pair
+from pair import Answer, Pair, StartReplica
 
 from rollproof.orchestrator.redis_server import RedisServer
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +83,10 @@ def make_server(name: str, auth: Any = None) -> FastMCP:
         return JSONResponse(running)
 
     return mcp
+
+
+StartReplica = Callable[..., Coroutine[Any, Any, "Replica"]]
+"""`await start_replica("a", cache_s=1)`; see conftest."""
 
 
 class _Server(uvicorn.Server):
