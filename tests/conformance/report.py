@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,57 +65,68 @@ def terminal(outcomes: Sequence[Outcome]) -> str:
 
 def page(outcomes: Sequence[Outcome], versions: Mapping[str, str], command: str, date: str, extras: bool) -> str:
     """`docs/conformance.md`."""
-    lines = [
+    rows = zip(table(outcomes), outcomes, strict=True)
+    parts = [
         "# Conformance",
-        "",
         "<!-- Written by tests/conformance/run.py from a run; change it there. -->",
-        "",
-        f"What the official suite (`{PACKAGE}`) finds at one FastMCP server, kept in different ways, through a strict "
-        "round robin without stickiness: every request of a session reaches another replica than the one before. One "
-        "replica alone is the measure. A setup that scores the same hides from its clients that there are two.",
-        "",
-        f"Run on {date} with `{command}`; {'with' if extras else 'without'} the extras (one key for `requestState` on "
-        "all replicas, tasks in Redis), which is configuration that any server of several replicas needs.",
-        "",
-        "| setup | what it is | passed | failed | scenarios unlike one replica's | replicas replaced meanwhile |",
-        "|---|---|---:|---:|---:|---|",
-    ]
-    for row, outcome in zip(table(outcomes), outcomes, strict=True):
-        name, passed, failed, differing, rolled = row
-        lines.append(f"| `{name}` | {outcome.setup.summary} | {passed} | {failed} | {differing} | {rolled} |")
-    lines += [
-        "",
-        "Counted are checks, of all scenarios of all protocol versions and extensions. Where the suite ran several "
-        "times, each scenario counts as in its worst run.",
-        "",
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
-        "",
+        _prose(
+            f"What the official suite (`{PACKAGE}`) finds at one FastMCP server, kept in different ways, through a "
+            "strict round robin without stickiness: each request reaches another replica than the one before. One "
+            "replica alone is the measure: a setup that scores the same hides from its clients that there are two."
+        ),
+        _prose(
+            f"Run on {date} with `{command}`, {'with' if extras else 'without'} the extras: one key for `requestState` "
+            "on all replicas, and tasks in Redis. They are configuration that any server of several replicas needs."
+        ),
+        "\n".join(
+            [
+                "| setup | what it is | passed | failed | scenarios unlike one replica's | replaced meanwhile |",
+                "|---|---|---:|---:|---:|---|",
+                *(f"| `{row[0]}` | {outcome.setup.summary} | {' | '.join(row[1:])} |" for row, outcome in rows),
+            ]
+        ),
+        _prose(
+            "Counted are checks, of the scenarios of all protocol versions and extensions. Where the suite ran several "
+            "times, each scenario counts as in its worst run."
+        ),
+        _prose("Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."),
         "## To repeat it",
-        "",
-        "    make conformance                     # installs the suite into .conformance/, takes about ten minutes",
-        "    make conformance ARGS=--rollout      # and again while the replicas are replaced",
+        "    make conformance                     # installs the suite into .conformance/; about five minutes\n"
+        "    make conformance ARGS=--rollout      # and again while the replicas are replaced\n"
         '    make conformance ARGS="--setups one,resilient --scenarios server-sse-polling"',
+        *(part for outcome in outcomes for part in _failures(outcome, baseline_of(outcomes))),
     ]
-    for outcome in outcomes:
-        if outcome.score is not None:
-            lines += _failures(outcome, baseline_of(outcomes))
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _failures(outcome: Outcome, baseline: Score | None) -> list[str]:
     score = outcome.score
-    assert score is not None
-    known = {(failure.scenario, failure.check) for failure in baseline.failures} if baseline else set()
+    if score is None:
+        return []
+    parts = [f"## Failures: {outcome.setup.summary}"]
     shown: list[Failure] = list(score.failures)
-    lines = ["", f"## Failures: {outcome.setup.summary}", ""]
     if baseline is not None and outcome.setup.name != BASELINE:
+        known = {(failure.scenario, failure.check) for failure in baseline.failures}
         shown = [failure for failure in shown if (failure.scenario, failure.check) not in known]
-        lines += ["Besides those of one replica alone." if shown else "None but those of one replica alone."]
-        fewer = [name for name in score.differing(baseline) if name not in {failure.scenario for failure in shown}]
-        lines += [f"Scored otherwise, without another failure: {', '.join(fewer)}."] if fewer else []
-        lines += [""] if shown else []
-    lines += [f"- **{one.scenario}**, `{one.check}`: {_code(one.message)}" for one in shown]
-    return lines
+        parts.append("Besides those of one replica alone." if shown else "None but those of one replica alone.")
+        named = {failure.scenario for failure in shown}
+        fewer = [name for name in score.differing(baseline) if name not in named]
+        parts += [_prose(f"Scored otherwise, without another failure: {', '.join(fewer)}.")] if fewer else []
+    return [*parts, "\n".join(_by_message(shown))] if shown else parts
+
+
+def _by_message(failures: Sequence[Failure]) -> list[str]:
+    """One list item a message, with the scenarios and checks that failed with it."""
+    found: dict[str, list[str]] = {}
+    for failure in failures:
+        found.setdefault(_code(failure.message), []).append(f"{failure.scenario} (`{failure.check}`)")
+    return [f"- {message}\n{_prose(', '.join(names), indent='  ')}" for message, names in found.items()]
+
+
+def _prose(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, 120, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _code(message: str) -> str:

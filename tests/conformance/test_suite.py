@@ -122,8 +122,8 @@ def test_the_page_shows_what_is_not_the_baselines() -> None:
     assert "| 3 | 1 | 0 | 5 in 2 runs |" in page
     assert "| - | - | - | not run: none here |" in page
     one, stock_part, rolling_part = page.split("\n## Failures: ")[1:]
-    assert "- **b**, `b-0`: ``why``" in one
-    assert "- **a**, `a-0`: ``why``" in stock_part
+    assert "- ``why``\n  b (`b-0`)" in one
+    assert "- ``why``\n  a (`a-0`)" in stock_part
     assert "b-0" not in stock_part
     assert "Scored otherwise, without another failure: c." in stock_part
     assert "None but those of one replica alone." in rolling_part
