@@ -109,6 +109,10 @@ class Replica:
                 self._registry.forget(session_id)
             case "end":
                 self._endpoint.close_session(session_id)
+                if message["by"] != self.id:
+                    self._link.post(message["by"], {"t": "ended", "name": message["name"], "at": self.id})
+            case "ended":
+                self._endpoint.note_ended(message["name"], message["at"])
 
     def _look_again(self) -> None:
         self._registry.forget()

@@ -46,6 +46,8 @@ from rollproof.sessions.serving import RESUMABLE_SINCE, SESSION_ENDED, STREAM, U
 SESSION_HEADER = "mcp-session-id"
 DRAINING = "this replica is stopping; another one serves the session"
 
+_ALL_KNOW_WITHIN_S = 1.0
+
 logger = logging.getLogger("rollproof.sessions")
 
 
@@ -75,6 +77,7 @@ class Endpoint:
         self._options = options
         self._listening: dict[str, _Listener] = {}
         self._streams: set[Outlet] = set()
+        self._ending: dict[str, tuple[set[str], asyncio.Event]] = {}
         self._opened = 0
         self.is_draining = False
 
@@ -254,11 +257,31 @@ class Endpoint:
             except StoreUnavailable:
                 logger.debug("a session could not be renewed")
 
+    def note_ended(self, name: str, replica: str) -> None:
+        """`replica` knows of the end of a session that was asked for here under `name`."""
+        unaware, all_know = self._ending.get(name, (set(), None))
+        unaware.discard(replica)
+        if all_know is not None and not unaware:
+            all_know.set()
+
     async def _delete(self, session: Session) -> None:
+        """Answered once every living replica knows: the next call is refused wherever it goes."""
+        others = await self._link.others()
         await self._registry.end(session.id)
         await self._log.forget(session.id)
         self.close_session(session.id)
-        self._link.tell_all({"t": "end", "session": session.id})
+        self._opened += 1
+        name, all_know = f"{self._link.replica}.{self._opened}", asyncio.Event()
+        self._ending[name] = others, all_know
+        self._link.tell_all({"t": "end", "session": session.id, "by": self._link.replica, "name": name})
+        try:
+            async with asyncio.timeout(_ALL_KNOW_WITHIN_S if others else 0):
+                await all_know.wait()
+        except TimeoutError:
+            if others:
+                logger.warning("%d replicas have not confirmed the end of a session", len(others))
+        finally:
+            del self._ending[name]
 
     async def _read(self, request: Request) -> JSONRPCMessage:
         """One JSON-RPC message. Raises Refused."""
