@@ -2,7 +2,7 @@
 
     async with open_stage(plan) as stage:      # balancer, Redis, tasks: until the service is steady
         probe warmed up                        # every session has written and read once
-        disrupt                                # a deployment, a bad image, a crash, StopTask
+        disrupt                                # a deployment, a bad image, a crash, StopTask, ...: disruptions.py
         wait until steady again
         probe ended                            # one last read of every session
     judge(history)
@@ -17,29 +17,28 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from rollproof.api.knobs import setting_rows
-from rollproof.core.deployment import RolloutState, failure_threshold
+from rollproof.core.deployment import failure_threshold
 from rollproof.core.errors import Permanent, Temporary
-from rollproof.core.events import ServiceUpdateRequested, TaskStopRequested
 from rollproof.core.settings import Settings
-from rollproof.core.task import TaskStatus
 from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
 from rollproof.core.world import World
+from rollproof.disruptions import AS_PROCESSES, JUDGED_AS, BadCommands, Disruption, check_possible, disrupt, restore
 from rollproof.history import Record, read_history
 from rollproof.orchestrator.clearing import REHEARSAL_PREFIX, clear_abandoned
 from rollproof.orchestrator.local_stage import open_stage
+from rollproof.orchestrator.redis_outage import not_ours
 from rollproof.orchestrator.stage import Service, Stage
 from rollproof.orchestrator.stage_files import BalancerKind, StagePlan
 from rollproof.probe import Probe, ProbeOptions
 from rollproof.report import write_reports
-from rollproof.subject import CRASHES_AT_START, NEVER_LISTENS, Subject
+from rollproof.subject import Subject
 from rollproof.verdict.model import Verdict
 
 AWS = Timing()
@@ -47,36 +46,10 @@ PROBE = ProbeOptions("http://localhost/mcp", sessions=20, delay_s=1.0)
 
 _WARM_UP_S = 60.0
 _STEPS_AT_MOST = 6  # before a session's first operation is done: its phase, and the operation itself
+_COLD_S = 5.0  # the same, where the sessions may be such that none ever is
+_IDLE_S = 3.0
 _MARGIN_S = 60.0
 _LOG_LINES = 12
-
-
-class Disruption(StrEnum):
-    """What is done to the service once every session is under way."""
-
-    ROLLING = "rolling"  # UpdateService --force-new-deployment
-    BAD_IMAGE = "bad-image"  # a new revision whose server never listens
-    CRASHING_IMAGE = "crashing-image"  # a new revision whose process exits at start
-    CRASH = "crash"  # SIGKILL to one task
-    STOP_TASK = "stop-task"  # StopTask of one task
-
-
-_JUDGED_AS = {
-    Disruption.ROLLING: "deployment",
-    Disruption.BAD_IMAGE: "rollback",
-    Disruption.CRASHING_IMAGE: "rollback",
-    Disruption.CRASH: "fault",
-    Disruption.STOP_TASK: "fault",
-}
-
-
-BadCommands = Mapping[Disruption, tuple[str, ...]]
-"""What a task of a new revision that is no good runs instead of the server."""
-
-AS_PROCESSES: BadCommands = {
-    Disruption.BAD_IMAGE: NEVER_LISTENS,
-    Disruption.CRASHING_IMAGE: CRASHES_AT_START,
-}
 
 
 @dataclass(frozen=True)
@@ -100,6 +73,8 @@ class Rehearsal:
     command: str = "rollproof rehearse"
     strategy: str = ""
     bad_commands: BadCommands = field(default_factory=lambda: AS_PROCESSES)
+    needs_warm_up: bool = True  # off: sessions that fail from the first call on are disrupted all the same
+    measure_s: float = 0.0  # real seconds of calls before the disruption, in which is measured what they cost
 
     @property
     def settings(self) -> Settings:
@@ -122,6 +97,13 @@ async def rehearse(
     What an earlier rehearsal of this user left because it was killed is ended first. Raises UsageError (port in
     use, ...), Permanent where the service never becomes steady, Temporary where the probe cannot warm up.
     """
+    check_possible(
+        rehearsal.disruption,
+        desired_count=rehearsal.settings.service.desired_count,
+        has_redis=rehearsal.subject.needs_redis,
+    )
+    if rehearsal.disruption is Disruption.REDIS_RESTART and rehearsal.redis_url:
+        raise not_ours("REDIS_URL given")
     await clear_abandoned(Path(tempfile.gettempdir()))
     with run_directory(rehearsal.runs_dir, rehearsal.name) as run_dir, _temporary_directory() as directory:
         plan = stage_plan(rehearsal, directory / "stage", run_dir)
@@ -189,12 +171,46 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
     """Warm up, disrupt, wait until steady, on a stage that is open. Raises as `rehearse`."""
     patience = Patience(stage, rehearsal)
     await patience.wait("the service to become steady", _is_settled, fail_early=True)
-    async with _probing(stage, rehearsal) as probe:
-        await _together(stage, probe.warmed_up(_WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s))
-        is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
-        await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
-        stage.history.record("mark", name="steady")
-        await _together(stage, asyncio.sleep(2 * rehearsal.probe.delay_s + 1.0))
+    desired_count = stage.orchestrator.world.settings.service.desired_count
+    if rehearsal.measure_s:
+        await _measure(stage, "idle", _IDLE_S)
+    try:
+        async with _probing(stage, rehearsal) as probe:
+            await _warm_up(stage, rehearsal, probe)
+            if rehearsal.measure_s:
+                await _measure(stage, "calls", rehearsal.measure_s)
+            is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
+            await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
+            stage.history.record("mark", name="steady")
+            await _together(stage, asyncio.sleep(2 * rehearsal.probe.delay_s + 1.0))
+    finally:
+        await _restored(stage, desired_count)
+
+
+async def _warm_up(stage: Stage, rehearsal: Rehearsal, probe: Probe) -> None:
+    """Until every session has written and read once. Raises Temporary where they cannot, and have to."""
+    operation_s = _STEPS_AT_MOST * rehearsal.probe.delay_s
+    try:
+        await _together(stage, probe.warmed_up(operation_s + (_WARM_UP_S if rehearsal.needs_warm_up else _COLD_S)))
+    except Temporary:
+        if rehearsal.needs_warm_up or not probe.progress.calls or stage.running.done():
+            raise
+        stage.history.record("mark", name="not-warmed-up")
+
+
+async def _measure(stage: Stage, phase: str, seconds: float) -> None:
+    """What the tasks use within these seconds: two `usage` records."""
+    for event in ("begin", "end"):
+        if event == "end":
+            await _together(stage, asyncio.sleep(seconds))
+        stage.history.record("usage", phase=phase, event=event, **asdict(await stage.usage()))
+
+
+async def _restored(stage: Stage, desired_count: int) -> None:
+    """What a scale-in took. A stage that has ended itself needs nothing any more."""
+    with suppress(TimeoutError, Temporary):
+        async with asyncio.timeout(_COLD_S):
+            await _together(stage, restore(stage, desired_count))
 
 
 @asynccontextmanager
@@ -217,45 +233,9 @@ async def _probing(stage: Stage, rehearsal: Rehearsal) -> AsyncIterator[Probe]:
         await asyncio.gather(run, return_exceptions=True)
 
 
-async def disrupt(
-    stage: Stage, disruption: Disruption, bad_commands: BadCommands = AS_PROCESSES
-) -> Callable[[World], bool]:
-    """Do it, and return what holds when it is over."""
-    orchestrator = stage.orchestrator
-    if disruption in (Disruption.CRASH, Disruption.STOP_TASK):
-        victim = min((x for x in orchestrator.world.tasks.values() if x.is_wanted), key=lambda x: x.created_at).id
-        if disruption is Disruption.CRASH:
-            await stage.kill_task(victim)
-        else:
-            stage.history.record("fault", name="stop-task", target=victim)
-            orchestrator.tell(TaskStopRequested(victim, "rehearsal"))
-        return lambda world: world.is_steady and _is_gone(world, victim)
-    number = orchestrator.world.deployments_made
-    stage.history.record("mark", name="deployment-triggered")
-    orchestrator.tell(_deployment(orchestrator.world, bad_commands.get(disruption)))
-    return lambda world: world.deployments_made > number and _has_ended(world)
-
-
-def _deployment(world: World, bad_command: tuple[str, ...] | None) -> ServiceUpdateRequested:
-    if bad_command is None:
-        return ServiceUpdateRequested(force_new_deployment=True)
-    now = world.settings.task_definition
-    return ServiceUpdateRequested(task_definition=replace(now, revision=now.revision + 1, command=bad_command))
-
-
 def _is_settled(world: World) -> bool:
     """Steady, and nothing of an earlier rollout drains any more: ECS says steady before that."""
     return world.is_steady and all(target.draining_at is None for target in world.targets.values())
-
-
-def _is_gone(world: World, task_id: str) -> bool:
-    return task_id not in world.tasks or world.tasks[task_id].known is TaskStatus.STOPPED
-
-
-def _has_ended(world: World) -> bool:
-    """Completed, rolled back, or failed with nothing to roll back to."""
-    failed = world.primary.rollout_state is RolloutState.FAILED
-    return failed or (world.is_steady and len(world.deployments) == 1)
 
 
 class Patience:
@@ -371,7 +351,7 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
         "speed": rehearsal.speed,
         "unscaled": ", ".join(APPLICATION_TIME),
         "seed": rehearsal.seed,
-        "disruption": _JUDGED_AS[rehearsal.disruption],
+        "disruption": JUDGED_AS[rehearsal.disruption],
         "disruption_name": rehearsal.disruption.value,
         "strategy": rehearsal.strategy,
         "command": rehearsal.command,

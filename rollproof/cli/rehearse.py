@@ -16,8 +16,9 @@ from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
+from rollproof.disruptions import Disruption
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
-from rollproof.rehearsal import Disruption, Rehearsal
+from rollproof.rehearsal import Rehearsal
 from rollproof.report import render_terminal, summary_json
 from rollproof.verdict.model import Outcome, Verdict
 
