@@ -25,6 +25,7 @@ from rollproof.orchestrator.docker_programme import Programme
 from rollproof.orchestrator.docker_remote import RemoteStage, open_run
 from rollproof.probe import ProbeOptions
 from rollproof.report import write_reports
+from rollproof.strategies import clients_of, fails_at_once
 from rollproof.subject import Subject
 
 ON_ALL_ADDRESSES = {"HOST": "0.0.0.0"}  # noqa: S104 - a container's own network
@@ -49,6 +50,7 @@ class Order:
     name: str = "rehearsal"
     timeout_s: float = 0.0
     command: str = "rollproof rehearse --stage docker"
+    probe_given: tuple[str, ...] = ()
     needs_warm_up: bool = True
     measure_s: float = 0.0
 
@@ -66,6 +68,7 @@ def order_of(rehearsal: local.Rehearsal, *, is_as_it_is: bool) -> Order:
         name=rehearsal.name,
         timeout_s=rehearsal.timeout_s,
         command=rehearsal.command,
+        probe_given=rehearsal.probe_given,
         needs_warm_up=rehearsal.needs_warm_up,
         measure_s=rehearsal.measure_s,
     )
@@ -142,14 +145,14 @@ async def rehearse_on_docker(
 
 
 def _as_local(order: Order, stage: RemoteStage) -> local.Rehearsal:
-    """The rehearsal with the settings that the stage was set with."""
+    """The rehearsal with the settings that the stage was set with, and the clients that go with its strategy."""
     plan, programme = stage.plan, stage.programme
     return local.Rehearsal(
         Subject(plan.settings, plan.images, plan.needs_redis, is_sample=True),
         programme.template,
         timing=plan.timing,
         disruption=order.disruption,
-        probe=order.probe,
+        probe=clients_of(order.probe, programme.strategy, order.probe_given),
         mcp_path=order.mcp_path,
         speed=plan.speed,
         seed=plan.seed,
@@ -158,6 +161,6 @@ def _as_local(order: Order, stage: RemoteStage) -> local.Rehearsal:
         command=order.command,
         strategy=programme.strategy,
         bad_commands=IN_CONTAINERS,
-        needs_warm_up=order.needs_warm_up,
+        needs_warm_up=order.needs_warm_up and not fails_at_once(programme.strategy),
         measure_s=order.measure_s,
     )

@@ -46,7 +46,8 @@ PROBE = ProbeOptions("http://localhost/mcp", sessions=20, delay_s=1.0)
 
 _WARM_UP_S = 60.0
 _STEPS_AT_MOST = 6  # before a session's first operation is done: its phase, and the operation itself
-_COLD_S = 5.0  # the same, where the sessions may be such that none ever is
+_LOOK_S = 0.1
+_RESTORING_S = 5.0
 _IDLE_S = 3.0
 _MARGIN_S = 60.0
 _LOG_LINES = 12
@@ -73,6 +74,7 @@ class Rehearsal:
     command: str = "rollproof rehearse"
     strategy: str = ""
     bad_commands: BadCommands = field(default_factory=lambda: AS_PROCESSES)
+    probe_given: tuple[str, ...] = ()  # fields of `probe` that were asked for: a strategy of the stage's leaves them
     needs_warm_up: bool = True  # off: sessions that fail from the first call on are disrupted all the same
     measure_s: float = 0.0  # real seconds of calls before the disruption, in which is measured what they cost
 
@@ -188,14 +190,28 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
 
 
 async def _warm_up(stage: Stage, rehearsal: Rehearsal, probe: Probe) -> None:
-    """Until every session has written and read once. Raises Temporary where they cannot, and have to."""
-    operation_s = _STEPS_AT_MOST * rehearsal.probe.delay_s
+    """Until every session has written and read once; where none has to, at most until each has failed once.
+
+    Raises Temporary where they cannot, and have to.
+    """
+    warm = asyncio.ensure_future(probe.warmed_up(_WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s))
+    failing = asyncio.ensure_future(_all_failing(probe, is_enough=not rehearsal.needs_warm_up))
     try:
-        await _together(stage, probe.warmed_up(operation_s + (_WARM_UP_S if rehearsal.needs_warm_up else _COLD_S)))
-    except Temporary:
-        if rehearsal.needs_warm_up or not probe.progress.calls or stage.running.done():
-            raise
-        stage.history.record("mark", name="not-warmed-up")
+        await _together(stage, asyncio.wait({warm, failing}, return_when=asyncio.FIRST_COMPLETED))
+        if warm.done():
+            warm.result()
+        else:
+            stage.history.record("mark", name="not-warmed-up")
+    finally:
+        warm.cancel()
+        failing.cancel()
+        await asyncio.gather(warm, failing, return_exceptions=True)
+
+
+async def _all_failing(probe: Probe, *, is_enough: bool) -> None:
+    """Returns once as many calls have failed as there are sessions; never if that is not enough."""
+    while not (is_enough and probe.progress.failures >= probe.progress.sessions):
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _measure(stage: Stage, phase: str, seconds: float) -> None:
@@ -209,7 +225,7 @@ async def _measure(stage: Stage, phase: str, seconds: float) -> None:
 async def _restored(stage: Stage, desired_count: int) -> None:
     """What a scale-in took. A stage that has ended itself needs nothing any more."""
     with suppress(TimeoutError, Temporary):
-        async with asyncio.timeout(_COLD_S):
+        async with asyncio.timeout(_RESTORING_S):
             await _together(stage, restore(stage, desired_count))
 
 

@@ -20,6 +20,7 @@ from rollproof.disruptions import Disruption
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
 from rollproof.rehearsal import Rehearsal
 from rollproof.report import render_terminal, summary_json
+from rollproof.strategies import clients_of, fails_at_once
 from rollproof.verdict.model import Outcome, Verdict
 
 EXIT = {Outcome.PASS: PASS, Outcome.FAIL: FAIL, Outcome.UNKNOWN: UNKNOWN}
@@ -103,14 +104,16 @@ def command(
         reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
         open_streams=streams and era is not Era.MODERN,
     )  # fmt: skip
-    if chosen.config:
-        probe = replace(probe, **chosen.config.probe)
+    configured = chosen.config.probe if chosen.config else {}
+    probe_given = c.given(context) | configured.keys()
+    probe = replace(clients_of(probe, strategy, probe_given), **configured)
     probe.validate()
     rehearsal = Rehearsal(
         chosen.subject, chosen.template, timing=chosen.timing, disruption=disruption, probe=probe,
         mcp_path="/" + path.lstrip("/"), speed=speed, seed=seed, runs_dir=runs, port=port, redis_url=redis_url,
         name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
         timeout_s=timeout, command=o.command_line(), strategy=strategy, balancer=balancer or player.balancer,
+        probe_given=tuple(sorted(probe_given)), needs_warm_up=not fails_at_once(strategy),
     )  # fmt: skip
     for note in chosen.subject.notes:
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)
