@@ -12,7 +12,7 @@ import typer
 from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
-from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags
+from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, play
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
@@ -119,7 +119,8 @@ def command(
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)
     is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)
     with Live(err, speed) as live:
-        done = player.play(Asked(rehearsal, image, is_as_it_is, sets_project=bool(image or port or balancer)), live)
+        asked = Asked(rehearsal, image, is_as_it_is, sets_project=bool(image or port or balancer))
+        done = play(player, asked, live)
     show(done.verdict, done.run_dir, as_json=as_json, verbose=verbose)
 
 
