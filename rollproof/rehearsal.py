@@ -175,7 +175,7 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
     await patience.wait("the service to become steady", _is_settled, fail_early=True)
     desired_count = stage.orchestrator.world.settings.service.desired_count
     if rehearsal.measure_s:
-        await _measure(stage, "idle", _IDLE_S)
+        await _measure(stage, "idle", min(_IDLE_S, rehearsal.measure_s))
     try:
         async with _probing(stage, rehearsal) as probe:
             await _warm_up(stage, rehearsal, probe)

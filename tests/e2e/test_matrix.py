@@ -12,8 +12,8 @@ from rollproof.matrix import Fate, load_matrix
 from tests.e2e.place import Place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-SMALL = ("--set", "deregistration_delay_s=60", "--set", "health_check_grace_period_s=600", "--sessions", "6",
-         "--delay", "0.3", "--slow", "0.5", "--measure", "2", "--speed", "30")  # fmt: skip
+SMALL = ("--set", "deregistration_delay_s=80", "--set", "health_check_grace_period_s=800", "--sessions", "6",
+         "--delay", "0.3", "--slow", "0.5", "--measure", "1.5", "--speed", "40")  # fmt: skip
 CELLS = ("--strategies", "memory,stateless", "--disruptions", "rolling,redis-restart")
 
 
