@@ -85,6 +85,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         "port": port,
         "pid": os.getpid(),
         "session_store": "memory" if settings.redis_url is None else redact(settings.redis_url),
+        "sessions": settings.sessions,
         "stateless_http": settings.stateless_http,
         "json_response": settings.json_response,
     }

@@ -9,18 +9,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastmcp import FastMCP
-from fastmcp.server.http import StarletteWithLifespan
 from key_value.aio.stores.memory import MemoryStore
+from mcp.server.request_state import RequestStateSecurity
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from server.call_log import CallLog
+from server.client_tools import ClientTools
 from server.health import Health
 from server.logs import log_event
 from server.session_store import SessionStore, create_session_store
 from server.settings import Settings
 from server.shutdown import Drain, DrainMiddleware
 from server.task_metadata import find_task_id
+from server.tool_schemas import publish_input_schemas
 from server.tools import Tools
+from server.transport import create_transport
 
 MCP_PATH = "/mcp"
 
@@ -29,7 +33,8 @@ def create_server(settings: Settings, store: SessionStore, task_id: str) -> Fast
     """The MCP server with its tools. It closes `store` when its lifespan ends."""
 
     @asynccontextmanager
-    async def lifespan(_server: FastMCP) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(server: FastMCP) -> AsyncIterator[dict[str, Any]]:
+        await publish_input_schemas(server)
         status = await store.status()
         if not status.reachable:
             # It starts all the same: a task that waits for Redis helps nobody, and Redis may come back.
@@ -39,6 +44,7 @@ def create_server(settings: Settings, store: SessionStore, task_id: str) -> Fast
         finally:
             await store.close()
 
+    key = settings.request_state_key
     mcp = FastMCP(
         "stateful-mcp-server",  # a name of its own, the same on every task
         version=settings.app_version,
@@ -48,14 +54,16 @@ def create_server(settings: Settings, store: SessionStore, task_id: str) -> Fast
         # fastmcp's default for its own per-session state, which no tool here uses. Left out, it is imported during
         # the first call: a quarter of a second that the first client of every new task would wait.
         session_state_store=MemoryStore(),
+        request_state_security=None if key is None else RequestStateSecurity(keys=[key]),
     )
-    Tools(task_id, settings.app_version, store, settings.stateless_http).register(mcp)
+    Tools(task_id, settings.app_version, store, settings.stateless_http, settings.require_session_id).register(mcp)
+    ClientTools(task_id, settings.app_version, settings.stateless_http).register(mcp)
     return mcp
 
 
 def create_app(
     settings: Settings | None = None, *, task_id: str | None = None, drain: Drain | None = None
-) -> StarletteWithLifespan:
+) -> Starlette:
     """The ASGI application: /mcp, /health and /healthz.
 
     Without arguments it configures itself from the environment (`uvicorn --factory server.app:create_app`).
@@ -67,9 +75,5 @@ def create_app(
     store = create_session_store(settings)
     mcp = create_server(settings, store, task_id)
     Health(task_id, settings.app_version, store, drain).register(mcp)
-    return mcp.http_app(
-        path=MCP_PATH,
-        middleware=[Middleware(DrainMiddleware, drain=drain, path=MCP_PATH)],
-        json_response=settings.json_response,
-        stateless_http=settings.stateless_http,
-    )
+    drained = Middleware(DrainMiddleware, drain=drain, path=MCP_PATH)
+    return create_transport(mcp, settings, store, drain, path=MCP_PATH, middleware=[drained])

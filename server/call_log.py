@@ -11,7 +11,7 @@ import time
 
 from fastmcp.exceptions import ToolError
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from fastmcp.tools.base import ToolResult
+from fastmcp.tools.base import InputRequiredToolResult, ToolResult
 from mcp_types import CallToolRequestParams
 
 from server.logs import log_event, session_digest
@@ -19,7 +19,10 @@ from server.session_identity import session_id_or_none
 
 
 class CallLog(Middleware):
-    """Fields: tool, session_id (a digest), task_id, duration_ms, success and, where it failed, error."""
+    """Fields: tool, session_id (a digest), task_id, duration_ms, success and, where it failed, error.
+
+    `input_required` is true where a call of 2026-07-28 ended with a question to the client.
+    """
 
     def __init__(self, task_id: str) -> None:
         self._task_id = task_id
@@ -40,13 +43,26 @@ class CallLog(Middleware):
             # The message may quote the client's arguments, which are not ours to keep.
             self._log(context, started_at, error=type(error).__name__)
             raise
-        self._log(context, started_at, error="the tool answered with an error" if result.is_error else None)
+        self._log(
+            context,
+            started_at,
+            error="the tool answered with an error" if result.is_error else None,
+            is_question=isinstance(result, InputRequiredToolResult),
+        )
         return result
 
-    def _log(self, context: MiddlewareContext[CallToolRequestParams], started_at: float, *, error: str | None) -> None:
-        ctx = context.fastmcp_context
-        session_id = None if ctx is None else session_id_or_none(ctx)
+    def _log(
+        self,
+        context: MiddlewareContext[CallToolRequestParams],
+        started_at: float,
+        *,
+        error: str | None,
+        is_question: bool = False,
+    ) -> None:
+        session_id = _session_id(context)
         outcome = {"success": True} if error is None else {"success": False, "error": error}
+        if is_question:
+            outcome["input_required"] = True
         log_event(
             "tool_call",
             level=logging.INFO if error is None else logging.WARNING,
@@ -56,3 +72,12 @@ class CallLog(Middleware):
             duration_ms=round((time.perf_counter() - started_at) * 1000, 3),
             **outcome,
         )
+
+
+def _session_id(context: MiddlewareContext[CallToolRequestParams]) -> str | None:
+    """The session that the call is about: its handle, else its own."""
+    handle = (context.message.arguments or {}).get("session")
+    if isinstance(handle, str):
+        return handle
+    ctx = context.fastmcp_context
+    return None if ctx is None else session_id_or_none(ctx)

@@ -19,6 +19,9 @@ _logger = logging.getLogger("server")
 # Libraries that write a line a request, or greet at start; ours says the same in one line.
 QUIET_LOGGERS = ("mcp", "uvicorn", "fastmcp", "httpx", "asyncio")
 
+# Its warnings and errors name session ids. That its Redis is away, which is ours, is said by our own store.
+SILENT_LOGGERS = ("mcp_persist",)
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, whatever was logged."""
@@ -50,6 +53,8 @@ def configure_logging(level: str) -> None:
         library.handlers.clear()
         library.propagate = True
         library.setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
+    for name in SILENT_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
 
 

@@ -16,6 +16,7 @@ from server.session_store import (
     State,
     StateRefused,
     StoreStatus,
+    UnknownSession,
 )
 
 
@@ -48,10 +49,12 @@ class InMemorySessionStore:
         self._now = now
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
 
-    async def write(self, session_id: str, key: str, value: Scalar) -> State:
-        session = self._find(session_id)
-        if session is None:
-            session = self._create(session_id)
+    async def create(self, session_id: str) -> None:
+        if self._find(session_id) is None:
+            self._create(session_id)
+
+    async def write(self, session_id: str, key: str, value: Scalar, *, must_exist: bool = False) -> State:
+        session = self._find(session_id, must_exist=must_exist) or self._create(session_id)
         _make_room(session, key)
         session.values[key] = value
         return dict(session.values)
@@ -60,8 +63,10 @@ class InMemorySessionStore:
         session = self._find(session_id)
         return None if session is None else dict(session.values)
 
-    async def increment(self, session_id: str, name: str, by: int, idempotency_key: str | None) -> Increment:
-        session = self._find(session_id)
+    async def increment(
+        self, session_id: str, name: str, by: int, idempotency_key: str | None, *, must_exist: bool = False
+    ) -> Increment:
+        session = self._find(session_id, must_exist=must_exist)
         if session is not None and idempotency_key is not None:
             call = session.calls.get(idempotency_key)
             if call is not None:
@@ -77,6 +82,10 @@ class InMemorySessionStore:
             session.calls[idempotency_key] = _RecordedCall(name, by, value, self._now() + self._idempotency_ttl_s)
         return Increment(value, replayed=False, state=dict(session.values))
 
+    async def end(self, session_id: str) -> bool:
+        self._forget_expired()
+        return self._sessions.pop(session_id, None) is not None
+
     async def status(self) -> StoreStatus:
         self._forget_expired()
         return StoreStatus(reachable=True, active_sessions=len(self._sessions))
@@ -84,10 +93,12 @@ class InMemorySessionStore:
     async def close(self) -> None:
         self._sessions.clear()
 
-    def _find(self, session_id: str) -> _Session | None:
+    def _find(self, session_id: str, *, must_exist: bool = False) -> _Session | None:
         self._forget_expired()
         session = self._sessions.get(session_id)
         if session is None:
+            if must_exist:
+                raise UnknownSession
             return None
         now = self._now()
         session.expires_at = now + self._ttl_s

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import random
+import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -22,7 +23,16 @@ from redis.backoff import NoBackoff
 
 from server import redis_scripts
 from server.logs import log_event
-from server.session_store import MAX_VALUES, Increment, Scalar, State, StateRefused, StoreStatus, StoreUnavailable
+from server.session_store import (
+    MAX_VALUES,
+    Increment,
+    Scalar,
+    State,
+    StateRefused,
+    StoreStatus,
+    StoreUnavailable,
+    UnknownSession,
+)
 from server.settings import SettingsError, redact
 
 T = TypeVar("T")
@@ -62,16 +72,25 @@ class RedisSessionStore:
         self._ttl_s, self._idempotency_ttl_s, self._budget_s = ttl_s, idempotency_ttl_s, budget_s
         self._pool = _create_pool(url, budget_s)
         self._redis: Redis = Redis(connection_pool=self._pool)
+        self._create = self._redis.register_script(redis_scripts.CREATE)
         self._write = self._redis.register_script(redis_scripts.WRITE)
         self._read = self._redis.register_script(redis_scripts.READ)
         self._increment = self._redis.register_script(redis_scripts.INCREMENT)
+        self._end = self._redis.register_script(redis_scripts.END)
         self._count = self._redis.register_script(redis_scripts.COUNT)
         self._is_reachable = True
 
-    async def write(self, session_id: str, key: str, value: Scalar) -> State:
+    async def create(self, session_id: str) -> None:
         keys = [SESSION_KEY.format(session_id=session_id), INDEX_KEY]
-        arguments: list[str | int] = [self._ttl_s, session_id, key, json.dumps(value, allow_nan=False), MAX_VALUES]
+        arguments = self._opening(session_id, must_exist=False)
+        await self._call(lambda: self._create(keys, arguments))
+
+    async def write(self, session_id: str, key: str, value: Scalar, *, must_exist: bool = False) -> State:
+        keys = [SESSION_KEY.format(session_id=session_id), INDEX_KEY]
+        arguments = [*self._opening(session_id, must_exist), key, json.dumps(value, allow_nan=False), MAX_VALUES]
         reply = await self._call(lambda: self._write(keys, arguments))
+        if reply[0] == "unknown":
+            raise UnknownSession
         if reply[0] == "full":
             raise StateRefused.full()
         return _state(reply[1])
@@ -81,7 +100,9 @@ class RedisSessionStore:
         reply = await self._call(lambda: self._read(keys, [self._ttl_s, session_id]))
         return None if reply[0] == "unknown" else _state(reply[1])
 
-    async def increment(self, session_id: str, name: str, by: int, idempotency_key: str | None) -> Increment:
+    async def increment(
+        self, session_id: str, name: str, by: int, idempotency_key: str | None, *, must_exist: bool = False
+    ) -> Increment:
         # The prefixes keep a client's key from ever being one of ours.
         token = f"own:{uuid.uuid4()}" if idempotency_key is None else f"client:{idempotency_key}"
         token_ttl_s = OWN_TOKEN_TTL_S if idempotency_key is None else self._idempotency_ttl_s
@@ -90,13 +111,15 @@ class RedisSessionStore:
             INDEX_KEY,
             CALL_KEY.format(session_id=session_id, key=token),
         ]
-        arguments: list[str | int] = [self._ttl_s, session_id, name, by, MAX_VALUES, token_ttl_s]
+        arguments = [*self._opening(session_id, must_exist), name, by, MAX_VALUES, token_ttl_s]
         outcome, *rest = await self._call(lambda: self._increment(keys, arguments))
         match outcome:
             case "ok":
                 value, replayed, state = rest
                 # With a token of our own, "replayed" only says that a retry found its first attempt done.
                 return Increment(int(value), bool(replayed) and idempotency_key is not None, _state(state))
+            case "unknown":
+                raise UnknownSession
             case "full":
                 raise StateRefused.full()
             case "overflow":
@@ -105,6 +128,18 @@ class RedisSessionStore:
                 raise StateRefused.key_reused(str(idempotency_key))
             case _:
                 raise StateRefused.not_a_counter(name)
+
+    async def end(self, session_id: str) -> bool:
+        keys = [SESSION_KEY.format(session_id=session_id), INDEX_KEY]
+        attempts = 0
+
+        async def end() -> bool:
+            nonlocal attempts
+            attempts += 1
+            return bool(await self._end(keys, [session_id]))
+
+        # On a later attempt there may be no session because of an earlier one, whose reply was lost.
+        return await self._call(end) or attempts > 1
 
     async def status(self) -> StoreStatus:
         try:
@@ -116,6 +151,10 @@ class RedisSessionStore:
     async def close(self) -> None:
         await self._redis.aclose()
         await self._pool.disconnect()
+
+    def _opening(self, session_id: str, must_exist: bool) -> list[str | int]:
+        """The arguments that all scripts begin with which may create a session."""
+        return [self._ttl_s, session_id, "must exist" if must_exist else "", secrets.token_hex(6)]
 
     async def _call(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Carry out `operation`, again while it fails for a reason that may pass. Raises StoreUnavailable."""
@@ -174,5 +213,5 @@ def _create_pool(url: str, budget_s: float) -> BlockingConnectionPool:
 
 
 def _state(flat: list[Any]) -> State:
-    """HGETALL's name, value, name, value, ... with the values decoded."""
-    return {name: json.loads(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    """HGETALL's name, value, name, value, ... with the values decoded; without the field that has no name."""
+    return {name: json.loads(value) for name, value in zip(flat[::2], flat[1::2], strict=True) if name}

@@ -47,6 +47,63 @@ class Counted(SessionState):
 
 
 @dataclass(frozen=True)
+class SessionCreated:
+    """`session` is the handle: an argument of the tools that keep state."""
+
+    task_id: str
+    version: str
+    session: str
+
+
+@dataclass(frozen=True)
+class SessionEnded:
+    task_id: str
+    version: str
+    session: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """`action` is "accept", "decline" or "cancel"; `answer` is empty unless accepted, `token` the call's own.
+
+    `asked_by` is the task that put the question: with multi-round-trip requests another one may get the answer.
+    """
+
+    task_id: str
+    version: str
+    asked_by: str
+    action: str
+    answer: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Sampled:
+    task_id: str
+    version: str
+    asked_by: str
+    text: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Roots:
+    task_id: str
+    version: str
+    asked_by: str
+    uris: list[str]
+
+
+@dataclass(frozen=True)
+class Announced:
+    """`count` notifications were given to the session's stream; where no client holds one open, they are lost."""
+
+    task_id: str
+    version: str
+    count: int
+
+
+@dataclass(frozen=True)
 class WhoAmI:
     """`session_id` is None where the client's calls share none. `transport`: "stateless" or "stateful"."""
 

@@ -1,9 +1,9 @@
 """Where the state of logical sessions lives: one interface, two stores.
 
 A logical session is what the tools remember for one client: named values under a session id. It is created
-by its first write, refreshed by every use and forgotten after its time to live. It is not the transport
-session of Streamable HTTP, which fastmcp keeps in this process unless MCP_STATELESS_HTTP is set: moving one
-out of the task without the other still loses sessions in a deployment.
+by its first write or by `create_session`, refreshed by every use and forgotten after its time to live. It is
+not the transport session of Streamable HTTP, which fastmcp keeps in this process unless MCP_STATELESS_HTTP is
+set: moving one out of the task without the other still loses sessions in a deployment.
 
 Both stores pass the same tests (tests/server/test_session_stores.py).
 """
@@ -25,6 +25,10 @@ COUNTER_MIN, COUNTER_MAX = -(2**63), 2**63 - 1  # what Redis counts in
 
 class StoreUnavailable(Exception):
     """The store cannot be reached, or does not take commands now. The outcome of a write is unknown."""
+
+
+class UnknownSession(Exception):
+    """This session must exist, but was never created, has ended or has expired."""
 
 
 class StateRefused(Exception):
@@ -65,18 +69,30 @@ class StoreStatus:
 
 
 class SessionStore(Protocol):
-    """Every operation refreshes the session's time to live; all raise StoreUnavailable."""
+    """Every operation refreshes the session's time to live; all raise StoreUnavailable.
+
+    A session comes into being by its first write or increment, unless `must_exist`: then it has to have been created,
+    else UnknownSession is raised.
+    """
 
     name: str
 
-    async def write(self, session_id: str, key: str, value: Scalar) -> State:
-        """Set one value, creating the session if need be; the whole state. Raises StateRefused."""
+    async def create(self, session_id: str) -> None:
+        """A session that holds nothing yet. Nothing happens to one that exists."""
+
+    async def write(self, session_id: str, key: str, value: Scalar, *, must_exist: bool = False) -> State:
+        """Set one value; the whole state. Raises StateRefused, UnknownSession."""
 
     async def read(self, session_id: str) -> State | None:
-        """The whole state, or None if the session was never seen or has expired."""
+        """The whole state, or None if the session was never seen, has ended or has expired."""
 
-    async def increment(self, session_id: str, name: str, by: int, idempotency_key: str | None) -> Increment:
-        """Add to a counter (absent: 0), creating the session if need be. Atomic. Raises StateRefused."""
+    async def increment(
+        self, session_id: str, name: str, by: int, idempotency_key: str | None, *, must_exist: bool = False
+    ) -> Increment:
+        """Add to a counter (absent: 0). Atomic. Raises StateRefused, UnknownSession."""
+
+    async def end(self, session_id: str) -> bool:
+        """Forget the session and what it recorded; whether there was one."""
 
     async def status(self) -> StoreStatus:
         """Answers within a fraction of a second, whatever state the store is in; never raises."""

@@ -7,7 +7,12 @@ nothing else in the server reads the environment.
     HOST                          where to listen; the image sets 0.0.0.0                 127.0.0.1
     PORT                          0 lets the system choose                                8000
     REDIS_URL                     redis://, rediss:// or unix://; unset or empty: memory  (unset)
+    MCP_SESSIONS                  who keeps transport sessions: sdk, durable or resilient sdk
     MCP_STATELESS_HTTP            no transport session in this task's memory              false
+    MCP_MINT_SESSION_ID           stateless: issue an Mcp-Session-Id all the same         false
+    MCP_REQUIRE_SESSION_ID        refuse to keep state under an id that only one call has true
+    MCP_REQUEST_STATE_KEY         32 bytes or more, the same on every task: what they seal
+                                  requestState with; unset: each task a key of its own    (unset)
     MCP_JSON_RESPONSE             answer calls with JSON instead of an event stream       false
     SESSION_TTL_SECONDS           a session unused for this long is forgotten             86400
     IDEMPOTENCY_TTL_SECONDS       how long a repeated call is recognised                  3600
@@ -31,6 +36,8 @@ TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+SESSIONS = ("sdk", "durable", "resilient")
+LEAST_KEY_BYTES = 32
 
 
 class SettingsError(ValueError):
@@ -48,7 +55,11 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     redis_url: str | None = field(default=None, repr=False)  # may hold a password
+    sessions: str = "sdk"  # or durable: mcp-persist; or resilient: rollproof.sessions. Both keep them in Redis
     stateless_http: bool = False  # FastMCP's own default
+    mint_session_id: bool = False
+    require_session_id: bool = True
+    request_state_key: bytes | None = field(default=None, repr=False)
     json_response: bool = False  # FastMCP's own default; JSON costs a third less CPU but carries no progress
     session_ttl_s: int = 86_400
     idempotency_ttl_s: int = 3_600
@@ -68,7 +79,11 @@ class Settings:
             host=reader.read("HOST", defaults.host, _word),
             port=reader.read("PORT", defaults.port, _integer(0, 65_535)),
             redis_url=reader.read("REDIS_URL", None, _redis_url, show=redact),
+            sessions=reader.read("MCP_SESSIONS", defaults.sessions, _one_of(SESSIONS)),
             stateless_http=reader.read("MCP_STATELESS_HTTP", defaults.stateless_http, _boolean),
+            mint_session_id=reader.read("MCP_MINT_SESSION_ID", defaults.mint_session_id, _boolean),
+            require_session_id=reader.read("MCP_REQUIRE_SESSION_ID", defaults.require_session_id, _boolean),
+            request_state_key=reader.read("MCP_REQUEST_STATE_KEY", None, _secret_key, show=lambda _: "***"),
             json_response=reader.read("MCP_JSON_RESPONSE", defaults.json_response, _boolean),
             session_ttl_s=session_ttl_s,
             # A recorded call must not outlive the session it belongs to.
@@ -79,12 +94,29 @@ class Settings:
             shutdown_grace_s=reader.read("SHUTDOWN_GRACE_SECONDS", defaults.shutdown_grace_s, _integer(0, 3_600)),
             keep_alive_s=reader.read("KEEP_ALIVE_SECONDS", defaults.keep_alive_s, _integer(1, 4_000)),
             app_version=reader.read("APP_VERSION", defaults.app_version, _word),
-            log_level=reader.read("LOG_LEVEL", defaults.log_level, _log_level),
+            log_level=reader.read("LOG_LEVEL", defaults.log_level, lambda text: _one_of(LOG_LEVELS)(text.upper())),
             metadata_uri=reader.read("ECS_CONTAINER_METADATA_URI_V4", None, _http_url),
         )
-        if reader.problems:
-            raise SettingsError(reader.problems)
+        problems = reader.problems or settings.contradictions()
+        if problems:
+            raise SettingsError(problems)
         return settings
+
+    def contradictions(self) -> list[str]:
+        """What is allowed each by itself, but not together; one line each."""
+        problems = []
+        if self.sessions != "sdk" and self.redis_url is None:
+            problems.append(f"MCP_SESSIONS={self.sessions!r} keeps sessions in Redis: set REDIS_URL")
+        if self.sessions != "sdk" and self.stateless_http:
+            problems.append(
+                f"MCP_SESSIONS={self.sessions!r} and MCP_STATELESS_HTTP='true' exclude each other: "
+                "a stateless server has no sessions to keep"
+            )
+        if self.mint_session_id and not self.stateless_http:
+            problems.append(
+                "MCP_MINT_SESSION_ID='true' needs MCP_STATELESS_HTTP='true': a stateful server issues its own"
+            )
+        return problems
 
 
 class _Reader:
@@ -125,10 +157,20 @@ def _boolean(text: str) -> bool:
     raise ValueError("true or false (also 1/0, yes/no, on/off)")
 
 
-def _log_level(text: str) -> str:
-    if text.upper() not in LOG_LEVELS:
-        raise ValueError(f"one of {', '.join(LOG_LEVELS)}")
-    return text.upper()
+def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _secret_key(text: str) -> bytes:
+    key = text.encode()
+    if len(key) < LEAST_KEY_BYTES:
+        raise ValueError(f"at least {LEAST_KEY_BYTES} bytes; `openssl rand -base64 48` makes one")
+    return key
 
 
 def _word(text: str) -> str:

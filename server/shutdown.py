@@ -39,6 +39,7 @@ class Drain:
 
     def __init__(self) -> None:
         self._begun = asyncio.Event()
+        self._at_begin: list[Callable[[], None]] = []
         self.calls_in_flight = 0
         self.open_streams = 0
 
@@ -46,8 +47,14 @@ class Drain:
     def has_begun(self) -> bool:
         return self._begun.is_set()
 
+    def call_at_begin(self, action: Callable[[], None]) -> None:
+        """Have `action` called, in the event loop, when the drain begins."""
+        self._at_begin.append(action)
+
     def begin(self) -> None:
         self._begun.set()
+        for action in self._at_begin:
+            action()
 
     async def wait_begun(self) -> None:
         await self._begun.wait()

@@ -8,8 +8,11 @@ import sys
 import pytest
 from server_process import REPOSITORY
 
+from server.app import create_app
 from server.session_store import create_session_store
 from server.settings import Settings, SettingsError, redact
+
+SECRET = "secret"
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -23,7 +26,11 @@ def test_every_variable_is_read() -> None:
             "HOST": "0.0.0.0",
             "PORT": "9000",
             "REDIS_URL": "rediss://user:secret@redis.internal:6380/1",
+            "MCP_SESSIONS": "sdk",
             "MCP_STATELESS_HTTP": "true",
+            "MCP_MINT_SESSION_ID": "true",
+            "MCP_REQUIRE_SESSION_ID": "false",
+            "MCP_REQUEST_STATE_KEY": f"{SECRET}-0123456789abcdef0123456789",
             "MCP_JSON_RESPONSE": "YES",
             "SESSION_TTL_SECONDS": "7200",
             "IDEMPOTENCY_TTL_SECONDS": "60",
@@ -39,6 +46,9 @@ def test_every_variable_is_read() -> None:
         port=9000,
         redis_url="rediss://user:secret@redis.internal:6380/1",
         stateless_http=True,
+        mint_session_id=True,
+        require_session_id=False,
+        request_state_key=f"{SECRET}-0123456789abcdef0123456789".encode(),
         json_response=True,
         session_ttl_s=7200,
         idempotency_ttl_s=60,
@@ -48,7 +58,7 @@ def test_every_variable_is_read() -> None:
         log_level="DEBUG",
         metadata_uri="http://169.254.170.2/v4/abc",
     )
-    assert "secret" not in repr(settings)
+    assert SECRET not in repr(settings)
 
 
 def test_a_recorded_call_never_outlives_its_session() -> None:
@@ -73,6 +83,8 @@ def test_a_recorded_call_never_outlives_its_session() -> None:
             "maybe",
             "MCP_STATELESS_HTTP='maybe' is not allowed: true or false (also 1/0, yes/no, on/off)",
         ),
+        ("MCP_SESSIONS", "sticky", "MCP_SESSIONS='sticky' is not allowed: one of sdk, durable, resilient"),
+        ("MCP_REQUEST_STATE_KEY", "secret" * 5, "MCP_REQUEST_STATE_KEY=*** is not allowed: at least 32 bytes"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL='loud' is not allowed: one of DEBUG, INFO, WARNING, ERROR"),
         ("HOST", "a b", "HOST='a b' is not allowed: at most 255 printable characters without spaces"),
         ("ECS_CONTAINER_METADATA_URI_V4", "file:///etc", "ECS_CONTAINER_METADATA_URI_V4='file:///etc' is not allowed"),
@@ -91,6 +103,32 @@ def test_a_wrong_variable_is_named_with_what_is_allowed(name: str, value: str, p
     (line,) = refused.value.problems
     assert line.startswith(problem)
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("sessions", ["durable", "resilient"])
+def test_what_contradicts_each_other_is_refused(sessions: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({"MCP_SESSIONS": sessions, "MCP_STATELESS_HTTP": "true"})
+    assert refused.value.problems == [
+        f"MCP_SESSIONS={sessions!r} keeps sessions in Redis: set REDIS_URL",
+        f"MCP_SESSIONS={sessions!r} and MCP_STATELESS_HTTP='true' exclude each other: "
+        "a stateless server has no sessions to keep",
+    ]
+
+
+def test_only_a_stateless_server_mints_session_ids() -> None:
+    with pytest.raises(SettingsError, match="MCP_MINT_SESSION_ID='true' needs MCP_STATELESS_HTTP='true'"):
+        Settings.from_environment({"MCP_MINT_SESSION_ID": "true"})
+
+
+@pytest.mark.parametrize(("sessions", "module"), [("durable", "mcp_persist"), ("resilient", "rollproof.sessions")])
+def test_sessions_of_a_package_that_is_not_installed_are_refused_at_start(
+    sessions: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not there
+    monkeypatch.delitem(sys.modules, "server.durable_sessions", raising=False)
+    with pytest.raises(SettingsError, match=rf"MCP_SESSIONS='{sessions}' is not allowed here: .* no '{module}'"):
+        create_app(Settings(sessions=sessions, redis_url="redis://127.0.0.1:1"), task_id="task-a")
 
 
 def test_all_problems_are_reported_together() -> None:

@@ -5,49 +5,19 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 from fastmcp import Client
+from in_process import MODERN, TASK_ID, modern, open_session, serving
 from mcp_types import TextContent
-from server_process import ACCEPT, answers, error_text, initialize, result, tool_call
+from server_process import answers, error_text, result, tool_call
 
 from rollproof.orchestrator.redis_server import RedisServer
-from server.app import create_app, create_server
+from server.app import create_server
 from server.memory_store import InMemorySessionStore
 from server.settings import Settings
-
-TASK_ID = "0123456789abcdef0123456789abcdef"
-MODERN = "2026-07-28"
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application, without a network in between."""
-    app = create_app(settings, task_id=TASK_ID)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://server", headers=ACCEPT) as client,
-    ):
-        yield client
-
-
-async def open_session(client: httpx.AsyncClient) -> dict[str, str]:
-    """The headers of a stateful session."""
-    response = await client.post("/mcp", json=initialize())
-    return {"mcp-session-id": response.headers["mcp-session-id"]}
-
-
-def modern(tool: str, **arguments: Any) -> dict[str, Any]:
-    """A call of the 2026-07-28 protocol: body and headers, to be unpacked into `post`."""
-    body = tool_call(tool, **arguments)
-    prefix = "io.modelcontextprotocol/"
-    body["params"]["_meta"] = {f"{prefix}protocolVersion": MODERN, f"{prefix}clientCapabilities": {}}
-    headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": tool}
-    return {"json": body, "headers": headers}
 
 
 @pytest.fixture
@@ -73,7 +43,8 @@ async def refusal(client: Client[Any], tool: str, **arguments: Any) -> str:
 
 async def test_the_tools_say_what_a_client_may_repeat(in_memory: Client[Any]) -> None:
     tools = {tool.name: tool for tool in await in_memory.list_tools()}
-    assert set(tools) == {"ping", "whoami", "set_session_value", "get_session_state", "increment", "slow"}
+    of_state = {"create_session", "end_session", "set_session_value", "get_session_state", "increment"}
+    assert set(tools) == {"ping", "whoami", "slow", "confirm", "sample", "roots", "announce"} | of_state
     assert all(tool.description and tool.output_schema for tool in tools.values())
     hints = {name: tool.annotations.idempotent_hint for name, tool in tools.items() if tool.annotations}
     assert (hints["set_session_value"], hints["increment"]) == (True, False)

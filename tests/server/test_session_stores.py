@@ -12,7 +12,7 @@ from rollproof.orchestrator.redis_server import RedisServer
 from server import memory_store, redis_store
 from server.memory_store import InMemorySessionStore
 from server.redis_store import RedisSessionStore
-from server.session_store import COUNTER_MAX, Increment, Scalar, SessionStore, StateRefused
+from server.session_store import COUNTER_MAX, Increment, Scalar, SessionStore, StateRefused, UnknownSession
 
 
 async def test_a_session_never_seen_is_none(store: SessionStore, session_id: str) -> None:
@@ -40,6 +40,43 @@ async def test_sessions_do_not_see_each_other(store: SessionStore, session_id: s
     await store.write(session_id, "a", 1)
     assert await store.read(f"{session_id}:a") is None
     assert await store.read(session_id[:-1]) is None
+
+
+async def test_a_created_session_holds_nothing_and_creating_it_again_forgets_nothing(
+    store: SessionStore, session_id: str
+) -> None:
+    await store.create(session_id)
+    assert await store.read(session_id) == {}
+    await store.write(session_id, "a", 1, must_exist=True)
+    await store.create(session_id)
+    assert await store.read(session_id) == {"a": 1}
+
+
+async def test_what_must_exist_is_not_created(store: SessionStore, session_id: str) -> None:
+    with pytest.raises(UnknownSession):
+        await store.write(session_id, "a", 1, must_exist=True)
+    with pytest.raises(UnknownSession):
+        await store.increment(session_id, "a", 1, None, must_exist=True)
+    assert await store.read(session_id) is None
+
+
+async def test_an_ended_session_is_as_if_it_had_never_been(store: SessionStore, session_id: str) -> None:
+    await store.increment(session_id, "n", 5, "k")
+    active = (await store.status()).active_sessions or 0
+    assert await store.end(session_id) is True
+    assert await store.end(session_id) is False
+    assert (await store.status()).active_sessions == active - 1
+    assert await store.read(session_id) is None
+    with pytest.raises(UnknownSession):
+        await store.increment(session_id, "n", 5, "k", must_exist=True)
+    # Nor does what it recorded answer for a session that begins under the same id.
+    assert await store.increment(session_id, "n", 7, "k") == Increment(7, replayed=False, state={"n": 7})
+
+
+async def test_concurrent_increments_of_a_created_session_all_count(store: SessionStore, session_id: str) -> None:
+    await store.create(session_id)
+    counted = await asyncio.gather(*(store.increment(session_id, "n", 1, None, must_exist=True) for _ in range(50)))
+    assert sorted(each.value for each in counted) == list(range(1, 51))
 
 
 async def test_an_increment_starts_from_nothing_and_adds_each_time(store: SessionStore, session_id: str) -> None:

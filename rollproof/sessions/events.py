@@ -1,0 +1,185 @@
+"""What was said on a session's streams, so that any replica can say the rest.
+
+    events:<session>:<stream>   the stream that answers one call: its start, its messages by number, its end
+    notes:<session>             the standalone stream: what the server says unasked, the newest of it
+    cursor:<session>            how far the standalone stream has been delivered
+
+The replica that serves a call delivers to its client from memory and writes behind; the log is read only by whoever
+takes a broken stream up. A stream whose replica has died is ended here with an error, for nobody else will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from rollproof.sessions.identity import LISTEN, Token
+from rollproof.sessions.link import Link
+from rollproof.sessions.options import Options
+
+OUTCOME_UNKNOWN = -32000
+
+_LOST = "the replica that served this call is gone; whether the call was carried out is unknown"
+_LOOK_S = 1.0  # at a quiet stream: its writer may not know yet that somebody else listens
+_APPEARS_WITHIN_S = 1.0
+_STREAM_ENTRY = re.compile(r"\d{1,20}-\d{1,20}")
+_START = "1-0"
+
+_END_IF_OPEN = """
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+if #last == 0 then return 0 end
+for i = 1, #last[1][2], 2 do if last[1][2][i] == 'end' then return 0 end end
+redis.call('XADD', KEYS[1], '*', 'm', ARGV[1], 'end', '1')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """`id` as the client is to repeat it in Last-Event-ID; `is_last` ends the stream."""
+
+    id: str
+    text: str
+    is_last: bool = False
+
+
+class EventLog:
+    def __init__(self, link: Link, options: Options) -> None:
+        self._link = link
+        self._options = options
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def started(self, session_id: str, stream: Token, request_id: str | int) -> None:
+        key = self._stream(session_id, stream)
+        ttl = int(self._options.running_ttl_s * 1000)
+        self._link.write(("XADD", key, _START, "call", json.dumps(request_id)), ("PEXPIRE", key, ttl))
+
+    def append(self, session_id: str, stream: Token, number: int, event: Event, *, wake: bool) -> None:
+        """`number` counts from 1. `wake` whoever may listen elsewhere: the one who called does not listen here."""
+        key = self._stream(session_id, stream)
+        end = ("end", "1") if event.is_last else ()
+        self._link.write(("XADD", key, f"{number + 1}-0", "m", event.text, *end))
+        if event.is_last:
+            self._link.write(("PEXPIRE", key, int(self._options.event_ttl_s * 1000)))
+        if wake:
+            self._link.tell_all({"t": "wake", "key": key})
+
+    def note(self, session_id: str, text: str) -> None:
+        """Say something on the standalone stream, whichever replica holds it now or next."""
+        key = self._notes(session_id)
+        self._link.write(
+            ("XADD", key, "MAXLEN", "~", self._options.kept_notifications, "*", "m", text),
+            ("PEXPIRE", key, int(self._options.session_ttl_s * 1000)),
+        )
+        self._link.tell_all({"t": "wake", "key": key})
+
+    def wake(self, key: str | None) -> None:
+        """Have those who wait for `key` look again; all of them, where something may have been missed."""
+        for one in [key] if key is not None else list(self._waiting):
+            for waiting in self._waiting.get(one, ()):
+                waiting.set()
+
+    async def exists(self, session_id: str, stream: Token) -> bool:
+        """Whether this stream can be taken up. Raises StoreUnavailable."""
+        deadline = asyncio.get_running_loop().time() + _APPEARS_WITHIN_S
+        while not await self._link.command("EXISTS", self._stream(session_id, stream)):
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(_APPEARS_WITHIN_S / 10)
+        return True
+
+    async def follow(self, session_id: str, stream: Token, after: int) -> AsyncIterator[Event]:
+        """Everything of a call's stream after event `after`, to its end. Raises StoreUnavailable."""
+        key, position = self._stream(session_id, stream), f"{after + 1}-0"
+        with self._wait(key) as waiting:
+            while True:
+                waiting.clear()
+                entries = await self._link.command("XRANGE", key, f"({position}", "+")
+                for entry, fields in _entries(entries):
+                    position = entry
+                    if "m" in fields:
+                        after += 1
+                        yield Event(f"{stream.text}/{after}", fields["m"], is_last="end" in fields)
+                        if "end" in fields:
+                            return
+                if not entries and not await _is_set(waiting, _LOOK_S):
+                    if not await self._link.command("EXISTS", key):
+                        return  # it was never started, or is forgotten
+                    if not await self._link.is_alive(stream.replica):
+                        await self._end_lost(key)
+
+    async def follow_notes(self, session_id: str, last: str) -> AsyncIterator[Event]:
+        """The standalone stream after entry `last`; "" for where its delivery stopped. Raises StoreUnavailable."""
+        key, cursor = self._notes(session_id), self._link.key("cursor", session_id)
+        position = last or await self._link.command("GET", cursor) or "0-0"
+        ttl = int(self._options.session_ttl_s * 1000)
+        with self._wait(key) as waiting:
+            while True:
+                waiting.clear()
+                entries = await self._link.command("XRANGE", key, f"({position}", "+")
+                for entry, fields in _entries(entries):
+                    position = entry
+                    yield Event(f"{LISTEN}/{position}", fields["m"])
+                    self._link.write(("SET", cursor, position, "PX", ttl))
+                if not entries:
+                    await waiting.wait()
+
+    async def forget(self, session_id: str) -> None:
+        """Raises StoreUnavailable."""
+        await self._link.command("DEL", self._notes(session_id), self._link.key("cursor", session_id))
+
+    async def _end_lost(self, key: str) -> None:
+        first = await self._link.command("XRANGE", key, "-", "+", "COUNT", 1)
+        start = next(_entries(first), ("", {}))[1]
+        if "call" not in start:
+            return
+        error = {"code": OUTCOME_UNKNOWN, "message": _LOST}
+        text = to_json({"jsonrpc": "2.0", "id": json.loads(start["call"]), "error": error}).decode()
+        ttl = int(self._options.event_ttl_s * 1000)
+        await self._link.command("EVAL", _END_IF_OPEN, 1, key, text, ttl)
+
+    @contextmanager
+    def _wait(self, key: str) -> Iterator[asyncio.Event]:
+        waiting = asyncio.Event()
+        self._waiting.setdefault(key, set()).add(waiting)
+        try:
+            yield waiting
+        finally:
+            self._waiting[key].discard(waiting)
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    def _stream(self, session_id: str, stream: Token) -> str:
+        return self._link.key("events", session_id, stream.text)
+
+    def _notes(self, session_id: str) -> str:
+        return self._link.key("notes", session_id)
+
+
+def read_listen_id(event_id: str) -> str | None:
+    """The Redis stream entry of a standalone stream's event id; None for any other text."""
+    kind, _, entry = event_id.partition("/")
+    return entry if kind == LISTEN and _STREAM_ENTRY.fullmatch(entry) else None
+
+
+def _entries(raw: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    """Of an XRANGE sent as a plain command: pairs, or flat lists of fields, by the client's version."""
+    for entry, fields in raw or ():
+        yield entry, fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+async def _is_set(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

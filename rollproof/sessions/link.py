@@ -1,0 +1,228 @@
+"""This replica's line to Redis, and through it to the other replicas.
+
+Three connections carry everything: commands, one blocking XREAD, and what is written behind.
+
+    commands      what a request has to know before it is answered; within a budget, else StoreUnavailable
+    bus, inbox    Redis streams read by one XREAD: to all replicas, and to this one. A reader that was away goes on
+                  where it stopped, so nothing is lost as with PUBLISH
+    write-behind  events of streams, times to live, wake-ups: in order, many in one round trip, kept while Redis is away
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from rollproof.sessions.options import LEAST_SECRET_BYTES, Options, SessionsError
+
+T = TypeVar("T")
+Message = Mapping[str, Any]
+
+logger = logging.getLogger("rollproof.sessions")
+
+_AWAY = (redis_errors.RedisError, OSError, TimeoutError)
+_BLOCK_S = 2.0
+_RETRY_S = 0.5
+_BATCH = 500
+_QUEUED_AT_MOST = 20_000  # commands; while Redis is away the oldest are dropped, and with them only what can be resumed
+_BUS_LENGTH = 10_000
+_INBOX_LENGTH = 10_000
+_INBOX_TTL_S = 60
+_CONNECTIONS = 20
+
+_TO_A_LIVING_ONE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'm', ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return 1
+"""
+
+
+class StoreUnavailable(Exception):
+    """Redis did not answer within its budget."""
+
+
+class Link:
+    """`on_message` gets what others send, `on_gap` is told when something may have been missed."""
+
+    def __init__(self, url: str, options: Options, replica: str) -> None:
+        self._options = options
+        self.replica = replica
+        self._redis = create_client(url, options.redis_budget_s)
+        self._reader = create_client(url, _BLOCK_S + 3.0)
+        self._tell = self._redis.register_script(_TO_A_LIVING_ONE)
+        self._queue: deque[tuple[Any, ...]] = deque()
+        self._queued = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed_at = float("-inf")
+        self.secret = options.secret
+        self.on_message: Callable[[Message], None] = _ignore
+        self.on_gap: Callable[[], None] = lambda: None
+        self.on_secret: Callable[[bytes], None] = lambda _secret: None
+
+    def key(self, kind: str, *parts: str) -> str:
+        """The braces keep all keys of a server in one slot of a cluster."""
+        return ":".join((f"{{{self._options.namespace}}}", kind, *parts))
+
+    async def start(self) -> None:
+        """Begin; Redis need not be there yet."""
+        if self.secret is not None:
+            self.on_secret(self.secret)
+        with contextlib.suppress(StoreUnavailable):
+            await self.ask(self._beat)
+        self._tasks = [asyncio.create_task(work()) for work in (self._write_behind, self._listen, self._live)]
+
+    async def stop(self, within_s: float = 2.0) -> None:
+        """Write what is queued, and tell the others that this replica is gone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._queue or not self._drained.is_set():
+                    self._drained.clear()
+                    self._queued.set()
+                    await self._drained.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):
+            await self.ask(lambda: self._redis.delete(self._alive(self.replica), self.key("inbox", self.replica)))
+        await self._redis.aclose()
+        await self._reader.aclose()
+
+    async def ask(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Carry out `operation` within the budget. Raises StoreUnavailable; at once, while Redis has just failed."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._failed_at < _RETRY_S:
+            raise StoreUnavailable
+        try:
+            async with asyncio.timeout(self._options.redis_budget_s):
+                return await operation()
+        except _AWAY as error:
+            self._failed_at = loop.time()
+            logger.warning("redis did not answer: %s", type(error).__name__)
+            raise StoreUnavailable from error
+
+    async def command(self, *command: Any) -> Any:
+        """One command. Raises StoreUnavailable."""
+        execute: Callable[..., Awaitable[Any]] = self._redis.execute_command
+        return await self.ask(lambda: execute(*command))
+
+    def write(self, *commands: tuple[Any, ...]) -> None:
+        """Have `commands` carried out soon, in this order."""
+        self._queue.extend(commands)
+        while len(self._queue) > _QUEUED_AT_MOST:
+            self._queue.popleft()
+        self._queued.set()
+
+    def tell_all(self, message: Message) -> None:
+        """To every replica, this one included."""
+        self.write(("XADD", self.key("bus"), "MAXLEN", "~", _BUS_LENGTH, "*", "m", json.dumps(message)))
+
+    async def tell(self, replica: str, message: Message) -> bool:
+        """To one replica; False if it is gone. Raises StoreUnavailable."""
+        keys = [self._alive(replica), self.key("inbox", replica)]
+        arguments: list[str | int] = [json.dumps(message), _INBOX_LENGTH, _INBOX_TTL_S]
+        return bool(await self.ask(lambda: self._tell(keys, arguments)))
+
+    async def is_alive(self, replica: str) -> bool:
+        """Whether it has had a heartbeat lately. Raises StoreUnavailable."""
+        return replica == self.replica or bool(await self.command("EXISTS", self._alive(replica)))
+
+    def _alive(self, replica: str) -> str:
+        return self.key("alive", replica)
+
+    async def _beat(self) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(self._alive(self.replica), 1, px=int(self._options.dead_after_s * 1000))
+        if self._options.secret is None:
+            mine = (self.secret or secrets.token_bytes(LEAST_SECRET_BYTES)).hex()
+            pipe.set(self.key("secret"), mine, nx=True)  # again at each beat: a Redis that forgot it gets it back
+            pipe.get(self.key("secret"))
+        replies = await pipe.execute()
+        if self._options.secret is None and bytes.fromhex(replies[-1]) != self.secret:
+            self.secret = bytes.fromhex(replies[-1])
+            self.on_secret(self.secret)
+
+    async def _live(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.heartbeat_s)
+            with contextlib.suppress(StoreUnavailable):
+                await self.ask(self._beat)
+
+    async def _write_behind(self) -> None:
+        while True:
+            await self._queued.wait()
+            batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
+            if not batch:
+                self._queued.clear()
+                self._drained.set()
+                continue
+            pipe = self._redis.pipeline(transaction=False)
+            for command in batch:
+                pipe.execute_command(*command)
+            try:
+                await pipe.execute(raise_on_error=False)
+            except _AWAY:
+                # Carried out or not: repeated, for an event keeps its number and is not added twice.
+                self._queue.extendleft(reversed(batch))
+                await asyncio.sleep(_RETRY_S)
+
+    async def _listen(self) -> None:
+        bus, inbox = self.key("bus"), self.key("inbox", self.replica)
+        position: dict[Any, Any] = {inbox: "0-0"}
+        while True:
+            try:
+                if bus not in position:
+                    last: Any = await self._reader.xrevrange(bus, count=1)
+                    position[bus] = last[0][0] if last else "0-0"
+                    self.on_gap()
+                streams: Any = await self._reader.xread(position, block=int(_BLOCK_S * 1000))
+                for stream, entries in streams or ():
+                    for entry, fields in entries:
+                        position[stream] = entry
+                        self._take(fields)
+            except _AWAY as error:
+                logger.warning("redis is away: %s", type(error).__name__)
+                self.on_gap()
+                await asyncio.sleep(_RETRY_S)
+
+    def _take(self, fields: Mapping[str, str]) -> None:
+        try:
+            self.on_message(json.loads(fields["m"]))
+        except Exception:
+            logger.exception("a message of another replica could not be used")
+
+
+def create_client(url: str, socket_timeout: float) -> Redis:
+    """A client that has not connected yet. Raises SessionsError for a URL that it cannot use."""
+    try:
+        client = Redis.from_url(
+            url,
+            decode_responses=True,
+            protocol=2,
+            max_connections=_CONNECTIONS,
+            socket_connect_timeout=1.0,
+            socket_timeout=socket_timeout,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),  # what is repeated is decided here
+        )
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # built, not connected: an unknown option shows now
+    except (TypeError, ValueError, redis_errors.RedisError) as error:
+        raise SessionsError(f"the Redis URL cannot be used: {error}") from error
+    return client
+
+
+def _ignore(_message: Message) -> None:
+    pass
