@@ -15,8 +15,10 @@ microseconds and "Z") and `kind`. The fields by kind, `?` marks an optional one:
     request        the fields of core.access_log.AccessLogEntry
     call           session, call_number, tool, http_status?, rpc_error? {code, message}, task_id?, latency_s,
                    state_size?, state?, expected?, ok, error?, signature?, started_t, era, key?, replayed?
+                   with `activity` (elicitation, stream, ...) and `activity_outcome` (ok, unsupported, hang, ...) it
+                   is no call of the session's own work, and is judged apart
     session        session, event (opened|closed|reinitialised|stream_opened|stream_ended), task_id?, reason?,
-                   mcp_session_id_by? ("client"|"server")
+                   mcp_session_id_by? ("client"|"server"|"handle")
     cookie         session, event: "session_cookie_changed", cookie_name, old_digest, new_digest, task_id?,
                    previous_task_id?; digests only: a cookie's value is never written down
     fault          name, target?                            what was done to the service on purpose

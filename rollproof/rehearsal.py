@@ -194,7 +194,8 @@ async def _warm_up(stage: Stage, rehearsal: Rehearsal, probe: Probe) -> None:
 
     Raises Temporary where they cannot, and have to.
     """
-    warm = asyncio.ensure_future(probe.warmed_up(_WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s))
+    steps_s = _STEPS_AT_MOST * rehearsal.probe.delay_s + rehearsal.probe.activities_warm_up_s
+    warm = asyncio.ensure_future(probe.warmed_up(_WARM_UP_S + steps_s))
     failing = asyncio.ensure_future(_all_failing(probe, is_enough=not rehearsal.needs_warm_up))
     try:
         await _together(stage, asyncio.wait({warm, failing}, return_when=asyncio.FIRST_COMPLETED))

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import EnumMeta
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from rollproof.api.overrides import ENVIRONMENT, find_knob, split_overrides
 from rollproof.api.source import display_name
@@ -162,6 +162,8 @@ class _Reader:
             if value not in choices:
                 raise self._error(("probe", key), f"{key} is one of {', '.join(choices)}, not {value!r}")
             return wanted(value)
+        if get_origin(wanted) is tuple:
+            return self._choices(key, value, get_args(wanted)[0])
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         kind = wanted if isinstance(wanted, type) else Mapping
@@ -169,6 +171,13 @@ class _Reader:
             shown = wanted.__name__ if isinstance(wanted, type) else "a table"
             raise self._error(("probe", key), f"{key} must be {shown}, not {value!r}")
         return value
+
+    def _choices(self, key: str, value: Any, kind: EnumMeta) -> tuple[Any, ...]:
+        """A list of an enumeration's values, each once."""
+        choices = [str(choice.value) for choice in kind]  # type: ignore[var-annotated]
+        if not isinstance(value, list) or not all(item in choices for item in value):
+            raise self._error(("probe", key), f"{key} is a list of some of {', '.join(choices)}, not {value!r}")
+        return tuple(kind(item) for item in dict.fromkeys(value))
 
     def _check_known(self, path: tuple[str, ...], content: Mapping[str, Any], known: Iterable[str]) -> None:
         for key in content:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rollproof.cli.options import are_given
-from rollproof.probe import CookieMode, Era, Increments, SessionIds
+from rollproof.probe import Activity, CookieMode, Era, Increments, SessionIds
 
 CLIENTS = "The clients"
 
@@ -20,7 +20,12 @@ Cookies = Annotated[
     CookieMode, typer.Option("--cookies", help="What clients do with Set-Cookie.", rich_help_panel=CLIENTS)
 ]
 Ids = Annotated[
-    SessionIds, typer.Option("--session-ids", help="Whose Mcp-Session-Id the calls carry.", rich_help_panel=CLIENTS)
+    SessionIds,
+    typer.Option(
+        "--session-ids",
+        help="Whose Mcp-Session-Id the calls carry, or a handle as an argument.",
+        rich_help_panel=CLIENTS,
+    ),
 ]
 Reinitialise = Annotated[
     bool,
@@ -50,6 +55,15 @@ Streams = Annotated[
 ClientsOf = Annotated[
     str,
     typer.Option("--strategy", metavar="NAME", help="Clients as this strategy has them.", rich_help_panel=CLIENTS),
+]
+ActivitiesOption = Annotated[
+    str,
+    typer.Option(
+        "--activities",
+        metavar="all|NAME,...",
+        help=f"One of these after each operation: {', '.join(Activity)}.",
+        rich_help_panel=CLIENTS,
+    ),
 ]
 McpPath = Annotated[str, typer.Option("--path", help="Of the MCP endpoint.", rich_help_panel=CLIENTS)]
 

@@ -12,8 +12,7 @@ import typer
 from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.running import FAIL, Interrupted, err, out
-from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, Progress, SessionIds, run_probe
-from rollproof.probe.flags import headers, tool_arguments
+from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, Progress, SessionIds, flags, run_probe
 from rollproof.strategies import clients_of
 
 EXAMPLES = """[bold]Examples[/]
@@ -44,6 +43,7 @@ def command(
     increments: c.IncrementsOption = Increments.NONE,
     slow_every: c.SlowEvery = 0,
     slow_s: c.Slow = 10.0,
+    activities: c.ActivitiesOption = "",
     streams: c.Streams = False,
     tool: Annotated[str, typer.Option(help="Call this tool instead of the sample's.")] = "",
     arguments: Annotated[str, typer.Option(help="Its arguments, as JSON.")] = "",
@@ -57,8 +57,8 @@ def command(
     chosen = ProbeOptions(
         endpoint, sessions=sessions, calls=calls, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
         reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
-        open_streams=streams, tool=tool, arguments=tool_arguments(arguments), headers=headers(header or []),
-        record_state=record_state,
+        open_streams=streams, activities=flags.activities(activities), tool=tool,
+        arguments=flags.tool_arguments(arguments), headers=flags.headers(header or []), record_state=record_state,
     )  # fmt: skip
     chosen = clients_of(chosen, strategy, c.given(context))
     chosen.validate()

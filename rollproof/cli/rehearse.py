@@ -17,7 +17,7 @@ from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
 from rollproof.disruptions import Disruption
-from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds
+from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds, flags
 from rollproof.rehearsal import Rehearsal
 from rollproof.report import render_terminal, summary_json
 from rollproof.strategies import clients_of, fails_at_once
@@ -78,6 +78,7 @@ def command(
     increments: c.IncrementsOption = Increments.KEYED,
     slow_every: c.SlowEvery = 5,
     slow_s: c.Slow = 3.0,
+    activities: c.ActivitiesOption = "",
     streams: c.Streams = True,
     path: c.McpPath = "/mcp",
     port: o.Port = 0,
@@ -102,7 +103,7 @@ def command(
     probe = ProbeOptions(
         "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
         reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
-        open_streams=streams and era is not Era.MODERN,
+        open_streams=streams and era is not Era.MODERN, activities=flags.activities(activities),
     )  # fmt: skip
     configured = chosen.config.probe if chosen.config else {}
     probe_given = c.given(context) | configured.keys()

@@ -54,6 +54,7 @@ def _options(given: argparse.Namespace) -> ProbeOptions:
         slow_s=given.slow_seconds,
         open_streams=given.open_streams,
         resume=not given.no_resume,
+        activities=flags.activities(given.activities),
         tool=given.tool,
         arguments=flags.tool_arguments(given.args),
         headers=flags.headers(given.header),
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--slow-seconds", type=float, default=10.0)
     add("--open-streams", action="store_true", help="hold a GET stream per session")
     add("--no-resume", action="store_true", help="do not take up broken answers with Last-Event-ID")
+    add("--activities", default="", help="all, or some of elicitation,sampling,... : one after each operation")
     add("--tool", default="", help="call this tool instead of the sample's")
     add("--args", default="", help="its arguments, a JSON object")
     add("--header", action="append", default=[], help="'Name: value', sent with every request")

@@ -76,6 +76,10 @@ class Answer:
     retry_ms: int | None = None
     resumed: int = 0  # how often the answer was taken up with Last-Event-ID
     expects_answer: bool = True  # False for notifications
+    is_stream: bool = False  # it came as events
+    repeats: int = 0  # how often the answer came again on the same stream
+    was_broken: bool = False  # the client itself broke the stream off, see Wire.post
+    resume_failure: str = ""  # signature of the last attempt to take it up, where none succeeded
 
     @property
     def ok(self) -> bool:
@@ -109,6 +113,11 @@ class Answer:
         if self.result is not None and self.result.get("isError"):
             return text_of(self.result)[:500]
         return self.detail or self.signature
+
+    @property
+    def is_unknown_handle(self) -> bool:
+        """A tool that was given a session handle says that there is no such session."""
+        return self.signature.startswith("tool-error:") and "unknown session" in self.signature.lower()
 
     @property
     def outcome(self) -> Outcome:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rollproof import __version__
@@ -60,6 +60,7 @@ class Modern:
     """A session id in the header is no part of this era: servers may key their own state on it all the same."""
 
     version: str = MODERN_VERSION
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
 
     def headers(self, method: str, name: str, session_id: str) -> dict[str, str]:
         headers = {
@@ -77,7 +78,7 @@ class Modern:
     def params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         envelope = {
             "io.modelcontextprotocol/protocolVersion": self.version,
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": dict(self.capabilities),
             "io.modelcontextprotocol/clientInfo": CLIENT_INFO,
         }
         return {**params, "_meta": {**params.get("_meta", {}), **envelope}}
@@ -98,15 +99,5 @@ def notification(method: str) -> Message:
     return {"jsonrpc": "2.0", "method": method}
 
 
-def initialize_params() -> dict[str, Any]:
-    return {"protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": CLIENT_INFO}
-
-
-def reply_to_server(message: Message) -> Message | None:
-    """The probe's reply to a server's request: ping is answered, all else refused; None for what needs no reply."""
-    if "method" not in message or message.get("id") is None:
-        return None
-    if message["method"] == "ping":
-        return {"jsonrpc": "2.0", "id": message["id"], "result": {}}
-    error = {"code": METHOD_NOT_FOUND, "message": f"the probe does not serve {message['method']}"}
-    return {"jsonrpc": "2.0", "id": message["id"], "error": error}
+def initialize_params(capabilities: Mapping[str, Any]) -> dict[str, Any]:
+    return {"protocolVersion": LEGACY_VERSION, "capabilities": dict(capabilities), "clientInfo": CLIENT_INFO}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rollproof.core.errors import Permanent, Temporary
 from rollproof.probe.answer import Answer
 from rollproof.probe.client import McpClient
-from rollproof.probe.options import Era, ProbeOptions
+from rollproof.probe.options import Era, ProbeOptions, SessionIds
 from rollproof.probe.plan import Plan, choose_plan
 
 _PAUSE_S = 0.2
@@ -30,8 +30,8 @@ class Discovery:
 
 
 async def discover(options: ProbeOptions, client: McpClient) -> Discovery:
-    """Raises Temporary if no tool list was got in time, Permanent if it was refused for good, UsageError as
-    `choose_plan` does."""
+    """In the era that `options` name. Raises Temporary if no tool list was got in time, Permanent if it was refused
+    for good, UsageError as `choose_plan` does."""
     last: Answer | None = None
     try:
         async with asyncio.timeout(options.start_timeout_s):
@@ -77,6 +77,8 @@ def _failure(options: ProbeOptions, last: Answer | None) -> Permanent | Temporar
         return Permanent(
             f"{what} ({said})", hint="does it speak protocol 2026-07-28? Most servers speak the legacy era"
         )
+    if options.session_ids is SessionIds.HANDLE and last.http_status == 400:
+        return Permanent(f"{what} ({said})", hint="with handles no session id is sent: is its transport stateless?")
     kind = Permanent if _is_hopeless(options, last) else Temporary
     return kind(f"{what} ({said})", hint="is it running, and does it speak Streamable HTTP?")
 
@@ -85,5 +87,5 @@ def _is_hopeless(options: ProbeOptions, answer: Answer) -> bool:
     """The same question would get the same answer."""
     status = answer.http_status or 0
     is_wrong_path = status == 404 and answer.rpc_error is None
-    is_wrong_era = status == 400 and options.era is Era.MODERN
+    is_wrong_era = status == 400 and (options.era is Era.MODERN or options.session_ids is SessionIds.HANDLE)
     return status in _HOPELESS or 300 <= status < 400 or is_wrong_path or is_wrong_era

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rollproof.core.errors import UsageError
+from rollproof.probe.options import Activity
 
 
 def tool_arguments(text: str) -> dict[str, Any]:
@@ -18,6 +19,17 @@ def tool_arguments(text: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise UsageError("--args is not a JSON object", hint='e.g. --args \'{"city": "Pune"}\'')
     return arguments
+
+
+def activities(text: str) -> tuple[Activity, ...]:
+    """The value of --activities: "all", or names with commas between, "" for none. Raises UsageError."""
+    if text == "all":
+        return tuple(Activity)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in set(Activity)]
+    if unknown:
+        raise UsageError(f"unknown activity {unknown[0]!r}", hint=f"all, or some of {','.join(Activity)}")
+    return tuple(Activity(name) for name in dict.fromkeys(names))
 
 
 def headers(lines: Iterable[str]) -> dict[str, str]:

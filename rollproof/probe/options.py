@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ class Era(StrEnum):
 
     LEGACY = "legacy"  # 2025-11-25: initialize, Mcp-Session-Id, GET stream
     MODERN = "modern"  # 2026-07-28: every request stands alone (SEP-2567, SEP-2575)
+    BOTH = "both"  # every second session is modern
 
 
 class CookieMode(StrEnum):
@@ -40,6 +41,7 @@ class SessionIds(StrEnum):
     AUTO = "auto"  # the server's where it issues one, else a stable one made by the client
     SERVER = "server"  # the server's or none
     CLIENT = "client"  # always the client's own: what a stateless server keys its state on
+    HANDLE = "handle"  # none: a tool mints a handle, and it goes as an argument (SEP-2567)
 
 
 class Increments(StrEnum):
@@ -48,6 +50,19 @@ class Increments(StrEnum):
     NONE = "none"
     PLAIN = "plain"  # not idempotent; never repeated unless the server refused it
     KEYED = "keyed"  # with an idempotency key; repeated under the same key
+
+
+class Activity(StrEnum):
+    """What a session does besides calling tools; each is judged apart from the session's own fate."""
+
+    ELICITATION = "elicitation"  # the server asks the client in mid-call; the answer is a request of its own
+    SAMPLING = "sampling"
+    ROOTS = "roots"
+    PROGRESS = "progress"  # notifications on the call's own stream
+    STREAM = "stream"  # notifications on the session's standalone GET stream
+    RESUME = "resume"  # a broken answer taken up with Last-Event-ID
+    DELETE = "delete"  # a session ended by its client stays ended
+    TASKS = "tasks"  # a call answered with a task that is asked for until it is done
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,10 @@ class ProbeOptions:
     slow_s: float = 10.0
     open_streams: bool = False  # a standalone GET stream per session
     resume: bool = True  # take up a broken answer with Last-Event-ID where the server numbers its events
+    activities: tuple[Activity, ...] = ()  # one after each operation, in turn
+    answer_delay_s: float = 0.2  # a client thinks before it answers a server's question
+    activity_timeout_s: float = 10.0  # for each answer of an activity
+    notice_within_s: float = 5.0  # an announcement that is not on the stream by then is late
     tool: str = ""  # call this tool instead of the sample's
     arguments: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # sent with each request; may hold a secret
@@ -108,15 +127,47 @@ class ProbeOptions:
                 "protocol 2026-07-28 has no GET stream, and the probe does not speak subscriptions/listen",
                 hint="use the legacy era, or leave the open stream out",
             )
-        if self.era is Era.MODERN and self.reinitialise:
+        if self.era is Era.MODERN and self.reinitialise and self.session_ids is not SessionIds.HANDLE:
             raise UsageError("protocol 2026-07-28 has no initialize to repeat", hint="leave reinitialise out")
+        if self.sessions < len(self.eras):
+            raise UsageError("one session cannot speak both eras", hint="give two sessions or more, or one era")
+        if self.session_ids is SessionIds.HANDLE and self.tool:
+            raise UsageError(
+                "session handles are an argument of the sample's tools", hint="leave --tool out, or the handles"
+            )
+
+    @property
+    def eras(self) -> tuple[Era, ...]:
+        """The eras that are spoken, legacy first."""
+        return (Era.LEGACY, Era.MODERN) if self.era is Era.BOTH else (self.era,)
+
+    def in_era(self, era: Era) -> ProbeOptions:
+        """The options of the sessions that speak `era`: of both, what only the legacy one has is left to that half."""
+        if self.era is not Era.BOTH:
+            return self
+        if era is Era.LEGACY:
+            return replace(self, era=era)
+        renews_handles = self.reinitialise and self.session_ids is SessionIds.HANDLE
+        return replace(self, era=era, open_streams=False, reinitialise=renews_handles)
+
+    @property
+    def first_activities(self) -> int:
+        """How many activities each session does before it is warm: together the sessions of an era try each once."""
+        return -(-len(self.activities) // max(1, self.sessions // len(self.eras)))
+
+    @property
+    def activities_warm_up_s(self) -> float:
+        """What those may take: some of them time out where the server does not do them."""
+        return self.first_activities * (self.delay_s + self.activity_timeout_s + self.notice_within_s)
 
     def _validate_numbers(self) -> None:
-        least = dict.fromkeys(("calls", "delay_s", "retries", "slow_every", "ramp_up_s", "reconnect_s"), 0)
+        names = ("calls", "delay_s", "retries", "slow_every", "ramp_up_s", "reconnect_s", "answer_delay_s")
+        least = dict.fromkeys(names, 0)
         least["sessions"] = 1
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise UsageError(f"{name} is {getattr(self, name):g}", hint=f"the least is {minimum}")
-        for name in ("slow_s", "request_timeout_s", "connect_timeout_s", "start_timeout_s", "max_answer_bytes"):
+        times = ("slow_s", "request_timeout_s", "connect_timeout_s", "start_timeout_s")
+        for name in (*times, "activity_timeout_s", "notice_within_s", "max_answer_bytes"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name):g}", hint="it must be above 0")

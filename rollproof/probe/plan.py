@@ -3,6 +3,8 @@
 The sample plan needs `set_session_value` and `get_session_state`: operation N writes seq_N and reads everything
 back. A server without them gets the ping plan: it is asked for its tools, and a tool of the user's choice is called,
 which shows at least whether the session is still known.
+
+With session handles, `create_session` mints one, and every tool with an argument `session` is given it.
 """
 
 from __future__ import annotations
@@ -13,9 +15,22 @@ from typing import Any
 
 from rollproof.core.errors import UsageError
 from rollproof.probe.checker import KEY_PREFIX
-from rollproof.probe.options import Increments, ProbeOptions
+from rollproof.probe.options import Activity, Increments, ProbeOptions, SessionIds
 
 WRITE, READ, INCREMENT, SLOW, PING = "set_session_value", "get_session_state", "increment", "slow", "ping"
+CREATE, END, HANDLE = "create_session", "end_session", "session"
+CONFIRM, SAMPLE, ROOTS, ANNOUNCE = "confirm", "sample", "roots", "announce"
+
+TOOL_OF: Mapping[Activity, str] = {
+    Activity.ELICITATION: CONFIRM,
+    Activity.SAMPLING: SAMPLE,
+    Activity.ROOTS: ROOTS,
+    Activity.PROGRESS: SLOW,
+    Activity.STREAM: ANNOUNCE,
+    Activity.RESUME: SLOW,
+    Activity.TASKS: SLOW,
+}
+"""The tool that an activity calls. To delete a session needs none."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,16 @@ class Plan:
     tools: Mapping[str, Mapping[str, Any]]  # name -> properties of its input schema
     missing: tuple[str, ...] = ()
 
+    @property
+    def activities(self) -> tuple[Activity, ...]:
+        """Those that were asked for and whose tool is there."""
+        asked = self.options.activities
+        return tuple(activity for activity in asked if TOOL_OF.get(activity) in (None, *self.tools))
+
+    def arguments(self, tool: str, arguments: Mapping[str, Any], handle: str) -> Mapping[str, Any]:
+        """With the session's handle, where there is one and the tool takes it."""
+        return {**arguments, HANDLE: handle} if handle and HANDLE in self.tools.get(tool, {}) else arguments
+
     def steps(self, session: str, number: int) -> Sequence[Step]:
         """Operation `number` of `session`, counted from 1."""
         if self.name == "ping":
@@ -81,11 +106,14 @@ class Plan:
 
     def slow_step(self) -> CallTool | None:
         """The call that a slow session keeps in flight; None without such a tool."""
-        if SLOW not in self.tools:
-            return None
+        return self.slow_call(self.options.slow_s) if SLOW in self.tools else None
+
+    def slow_call(self, seconds: float, steps: int = 0) -> CallTool:
+        """A call of that length, in so many steps where the tool lets one choose. Only where there is the tool."""
         numbers = _of_type(self.tools[SLOW], "number", "integer")
         names = ["seconds"] if "seconds" in self.tools[SLOW] else numbers
-        return CallTool(SLOW, {names[0]: _number(self.options.slow_s)} if names else {})
+        arguments: dict[str, Any] = {names[0]: _number(seconds)} if names else {}
+        return CallTool(SLOW, arguments | ({"steps": steps} if steps and "steps" in self.tools[SLOW] else {}))
 
     def _ping_steps(self) -> Sequence[Step]:
         if self.options.tool:
@@ -106,11 +134,16 @@ class Plan:
 
 
 def choose_plan(options: ProbeOptions, listed: Sequence[Mapping[str, Any]]) -> Plan:
-    """Raises UsageError if the tool that the user named is not there, naming those that are."""
+    """Raises UsageError if the tool that the user named, or that mints handles, is not there, naming those that are."""
     tools = {str(tool.get("name")): _properties(tool) for tool in listed}
     if options.tool and options.tool not in tools:
         raise UsageError(
             f"the server has no tool {options.tool!r}", hint=f"it has: {', '.join(sorted(tools)) or 'none'}"
+        )
+    if options.session_ids is SessionIds.HANDLE and CREATE not in tools:
+        raise UsageError(
+            f"session handles need a tool {CREATE}, and the server has none",
+            hint=f"another --session-ids; it has: {', '.join(sorted(tools)) or 'no tools'}",
         )
     if PING in tools and _requires_arguments(listed, PING):
         del tools[PING]
@@ -120,7 +153,8 @@ def choose_plan(options: ProbeOptions, listed: Sequence[Mapping[str, Any]]) -> P
         wanted.append(INCREMENT)
     if options.slow_every:
         wanted.append(SLOW)
-    missing = [name for name in wanted if name not in tools]
+    wanted += [TOOL_OF[activity] for activity in options.activities if activity in TOOL_OF]
+    missing = [name for name in dict.fromkeys(wanted) if name not in tools]
     if options.increments is Increments.KEYED and "idempotency_key" not in tools.get(INCREMENT, {"idempotency_key": 0}):
         missing.append(f"{INCREMENT}(idempotency_key)")
     return Plan("sample" if is_sample else "ping", options, tools, tuple(missing))

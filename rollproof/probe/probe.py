@@ -14,10 +14,11 @@ connections and its own cookie jar. Cancelling `run` closes every connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from random import Random
+from secrets import token_hex
 from uuid import uuid4
 
 from rollproof.core.errors import Temporary
@@ -25,7 +26,7 @@ from rollproof.history import Clock, Recorder
 from rollproof.probe.client import McpClient
 from rollproof.probe.cookies import CookieJar
 from rollproof.probe.discovery import Discovery, discover
-from rollproof.probe.options import CookieMode, ProbeOptions
+from rollproof.probe.options import CookieMode, Era, ProbeOptions
 from rollproof.probe.records import Progress, SessionLog
 from rollproof.probe.session import Pace, ProbeSession
 from rollproof.probe.wire import TransportFactory, Wire, http_transports
@@ -57,6 +58,7 @@ class Probe:
         self._random = random or Random(0)
         self._transports = transports or http_transports(options)
         self._new_id = new_id
+        self._run_id = token_hex(4)  # two probes of one server are not to mistake each other's announcements
         self._settled = asyncio.Event()  # warmed up, or ended
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -66,8 +68,8 @@ class Probe:
             found = await self._discover(stop)
             if found is None:
                 return
-            self._record_settings(found)
-            operation_s = self.options.delay_s * len(found.plan.steps("", 1))
+            self._record_settings(list(found.values()))
+            operation_s = self.options.delay_s * max(len(each.plan.steps("", 1)) for each in found.values())
             phases = spread(self.options.sessions, operation_s, self._random)
             async with asyncio.TaskGroup() as group:
                 for index, phase_s in enumerate(phases):
@@ -93,10 +95,9 @@ class Probe:
                 hint="does the server work before anything is replaced? Try it with one session",
             )
 
-    async def _discover(self, stop: asyncio.Event) -> Discovery | None:
-        """None if told to stop meanwhile."""
-        client = McpClient(self.options, self._wire(CookieMode.FULL), self._new_id())
-        search = asyncio.create_task(discover(self.options, client))
+    async def _discover(self, stop: asyncio.Event) -> Mapping[Era, Discovery] | None:
+        """What each era that is spoken finds; None if told to stop meanwhile."""
+        search = asyncio.create_task(self._search())
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((search, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -106,21 +107,38 @@ class Probe:
             stopped.cancel()
             await asyncio.gather(search, stopped, return_exceptions=True)
 
-    def _wire(self, cookies: CookieMode) -> Wire:
-        return Wire(self.options, self._transports(), CookieJar(self.options.endpoint, cookies), self._clock)
+    async def _search(self) -> Mapping[Era, Discovery]:
+        found = {}
+        for era in self.options.eras:
+            options = self.options.in_era(era)
+            found[era] = await discover(options, McpClient(options, self._wire(CookieMode.FULL), self._new_id()))
+        return found
 
-    def _session(self, index: int, phase_s: float, found: Discovery) -> ProbeSession:
-        options = self.options
+    def _wire(self, cookies: CookieMode) -> Wire:
+        return Wire(self.options, self._transports, CookieJar(self.options.endpoint, cookies), self._clock)
+
+    def _session(self, index: int, phase_s: float, found: Mapping[Era, Discovery]) -> ProbeSession:
+        """Both eras take turns; which sessions are slow, and which activity each begins with, is counted within one."""
+        position, turn = divmod(index, len(self.options.eras))
+        era = self.options.eras[turn]
+        options, plan = self.options.in_era(era), found[era].plan
         name = f"s{index + 1:0{len(str(options.sessions))}d}"
         first_pause_s = options.ramp_up_s * index / options.sessions + phase_s
-        is_slow = bool(options.slow_every) and index % options.slow_every == 0
+        is_slow = bool(options.slow_every) and position % options.slow_every == 0
+        warm_activities = self.options.first_activities
+
+        def new_client() -> McpClient:
+            return McpClient(options, self._wire(options.cookies), self._new_id())
+
         return ProbeSession(
             name,
             options,
-            found.plan,
-            Pace(first_pause_s, is_slow),
-            client=McpClient(options, self._wire(options.cookies), self._new_id()),
-            log=SessionLog(name, options.era.value, self._recorder, self.progress),
+            plan,
+            Pace(first_pause_s, is_slow, position * warm_activities, warm_activities),
+            mark=f"{name}.{self._run_id}",
+            client=new_client(),
+            new_client=new_client,
+            log=SessionLog(name, era.value, self._recorder, self.progress),
             on_warm=self._note_warm,
         )
 
@@ -130,20 +148,26 @@ class Probe:
             self._recorder.record("mark", name="warmed-up")
             self._settled.set()
 
-    def _record_settings(self, found: Discovery) -> None:
+    def _record_settings(self, found: Sequence[Discovery]) -> None:
+        """`found` is the legacy era's first. The modern one has no initialize, which would name the server."""
         for option in fields(self.options):
             value = getattr(self.options, option.name)
             if option.name not in _UNRECORDED:
-                value = value.value if isinstance(value, Enum) else value
-                self._recorder.record("setting", name=f"probe.{option.name}", value=value, source="probe")
+                self._recorder.record("setting", name=f"probe.{option.name}", value=_plain(value), source="probe")
         facts = {
-            "plan": found.plan.name,
-            "missing_tools": list(found.plan.missing),
-            "server_name": found.server_name,
-            "session_ids_by": found.session_ids_by,
+            "plan": found[0].plan.name,
+            "missing_tools": list(dict.fromkeys(tool for each in found for tool in each.plan.missing)),
+            "server_name": found[0].server_name,
+            "session_ids_by": ", ".join(dict.fromkeys(each.session_ids_by for each in found)),
         }
         for name, value in facts.items():
             self._recorder.record("setting", name=f"probe.{name}", value=value, source="the server")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value.value if isinstance(value, Enum) else value
 
 
 def spread(sessions: int, operation_s: float, random: Random) -> list[float]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rollproof.history import Recorder
+from rollproof.probe.activity import ActivityOutcome, Attempt
 from rollproof.probe.answer import Answer, RpcError
+from rollproof.probe.options import Activity
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Progress:
     failures: int = 0
     signatures: Counter[str] = field(default_factory=Counter)
     last_failure: str = ""
+    activities: Counter[str] = field(default_factory=Counter)  # by outcome
 
 
 class SessionLog:
@@ -79,6 +82,33 @@ class SessionLog:
         self._cookies(answer, task_id)
         self._task_id = task_id or self._task_id
         self._count(signature, ok, error or answer.error)
+
+    def activity(self, activity: Activity, call_number: int, attempt: Attempt, *, is_side_session: bool) -> None:
+        """Beside the session's calls, and without a word on whether it is alive. `is_side_session`: the answer is
+        not this session's, its cookies and its task are another's."""
+        answer = attempt.answer
+        signature = attempt.signature or answer.signature
+        is_ok = attempt.outcome is ActivityOutcome.OK
+        self._recorder.record(
+            "call",
+            session=self._session,
+            call_number=call_number,
+            tool=attempt.tool,
+            **_given(http_status=answer.http_status, rpc_error=_rpc_error(answer.rpc_error), task_id=answer.task_id),
+            latency_s=round(answer.finished_t - answer.started_t, 6),
+            ok=is_ok,
+            **({} if is_ok else {"error": attempt.error or answer.error or signature}),
+            signature=signature,
+            started_t=round(answer.started_t, 6),
+            era=self._era,
+            activity=activity.value,
+            activity_outcome=attempt.outcome.value,
+            **_given(progress=answer.progress or None, resumed=answer.resumed or None),
+        )
+        self._progress.activities[attempt.outcome.value] += 1
+        if not is_side_session:
+            self._cookies(answer, answer.task_id)
+            self._task_id = answer.task_id or self._task_id
 
     def _cookies(self, answer: Answer, task_id: str | None) -> None:
         for change in answer.cookie_changes:

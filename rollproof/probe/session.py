@@ -10,28 +10,37 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rollproof.probe.activities import Activities
 from rollproof.probe.answer import Answer, Outcome
 from rollproof.probe.checker import SessionTruth
 from rollproof.probe.client import McpClient
 from rollproof.probe.judge import judge
-from rollproof.probe.options import Era, ProbeOptions
+from rollproof.probe.opening import Opening
+from rollproof.probe.options import Activity, ProbeOptions
 from rollproof.probe.plan import CallTool, Increment, ListTools, Plan, Step
 from rollproof.probe.records import SessionLog
-from rollproof.probe.stream import hold_stream
-
-_LEAST_PAUSE_S = 0.05  # before an initialize is repeated, whatever the delay
+from rollproof.probe.stream import Notices, hold_stream
+from rollproof.probe.waiting import wait
 
 
 @dataclass(frozen=True)
 class Pace:
-    """`first_pause_s`: ramp-up and phase, so that sessions do not call in step."""
+    """`first_pause_s`: ramp-up and phase, so that sessions do not call in step.
+
+    `first_activity`: where in the cycle of activities it begins; `warm_activities`: how many it does to be warm.
+    """
 
     first_pause_s: float
     is_slow: bool  # keeps a slow call in flight as well
+    first_activity: int = 0
+    warm_activities: int = 0
 
 
 class ProbeSession:
-    """`on_warm` is called once, after the first operation of which every step was well."""
+    """`on_warm` is called once, after the first operation of which every step was well, and the first activities.
+
+    `mark` is like no other session's; `new_client` makes the clients of sessions that are opened only to be ended.
+    """
 
     def __init__(
         self,
@@ -40,7 +49,9 @@ class ProbeSession:
         plan: Plan,
         pace: Pace,
         *,
+        mark: str,
         client: McpClient,
+        new_client: Callable[[], McpClient],
         log: SessionLog,
         on_warm: Callable[[], None],
     ) -> None:
@@ -54,55 +65,89 @@ class ProbeSession:
         self._truth = SessionTruth()
         self._number = 0
         self._is_warm = False
-        self._opening = asyncio.Lock()
+        self._opening = Opening(options, plan, client, log, self._hold_stream)
+        self._group: asyncio.TaskGroup | None = None  # while it works
+        self._stream: asyncio.Task[None] | None = None
+        self._notices = Notices()
+        self._activities = Activities(
+            mark,
+            pace.first_activity,
+            options,
+            plan,
+            client=client,
+            new_client=new_client,
+            opening=self._opening,
+            notices=self._notices,
+            log=log,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until all calls are made. Cancelled, it closes its connections and says no goodbye."""
         reason = "never opened"
         try:
-            if not await _wait(stop, self._pace.first_pause_s) and await self._open(stop):
+            if not await wait(stop, self._pace.first_pause_s) and await self._opening.open(stop):
                 await self._work(stop)
                 reason = "stopped" if stop.is_set() else "all calls made"
-                self._log.closed(reason, await self._client.delete())
+                self._log.closed(reason, await self._opening.end())
             else:
                 self._log.closed(reason, None)
         finally:
+            self._activities.close()
             await self._client.close_wire()
 
     async def _work(self, stop: asyncio.Event) -> None:
         over = asyncio.Event()
         slow_step = self._plan.slow_step() if self._pace.is_slow else None
-        async with asyncio.TaskGroup() as group:
-            stream = slow = None
-            if self._options.open_streams:
-                stream = group.create_task(hold_stream(self._client, self._log, self._options.reconnect_s))
+        async with asyncio.TaskGroup() as self._group:
+            slow = None
+            self._hold_stream()
             if slow_step:
-                slow = group.create_task(self._repeat_slow(slow_step, over))
+                slow = self._group.create_task(self._repeat_slow(slow_step, over))
             await self._repeat_operation(stop)
             over.set()
+            await self._activities.finish()
             if slow:
                 await slow
             if slow or stop.is_set():
                 await self._step(self._plan.last_read(), is_final=True)
-            if stream:
-                stream.cancel()
+            if self._stream:
+                self._stream.cancel()
+
+    def _hold_stream(self) -> None:
+        """One stream a session: a renewed session gets its own, as a client opens it after each initialize."""
+        is_wanted = self._options.open_streams or Activity.STREAM in self._plan.activities
+        if not is_wanted or self._client.is_modern or self._group is None:
+            return
+        if self._stream:
+            self._stream.cancel()
+        stream = hold_stream(self._client, self._log, self._options.reconnect_s, self._notices)
+        self._stream = self._group.create_task(stream)
 
     async def _repeat_operation(self, stop: asyncio.Event) -> None:
         while not stop.is_set() and (not self._options.calls or self._number < self._options.calls):
             self._number += 1
             is_ok = await self._operation(stop)
-            if is_ok and not self._is_warm:
+            is_first = is_ok and not self._is_warm
+            await self._do_activities(self._pace.warm_activities if is_first else 1, stop)
+            if is_first:
                 self._is_warm = True
                 self._on_warm()
             if self._number != self._options.calls:
-                await _wait(stop, self._options.delay_s)
+                await wait(stop, self._options.delay_s)
+
+    async def _do_activities(self, count: int, stop: asyncio.Event) -> None:
+        """Behind the operation and not within it, so that a write and its read stay as close as without them."""
+        for _ in range(count if self._plan.activities else 0):
+            if await wait(stop, self._options.delay_s):
+                return
+            await self._activities.do_next(self._number)
 
     async def _operation(self, stop: asyncio.Event) -> bool:
         """One operation, repeated as a whole while it fails and may be. Once begun it is finished, without pauses
         if told to stop."""
         done: set[str] = set()
         for attempt in range(1 + self._options.retries):
-            if attempt and await _wait(stop, self._options.delay_s):
+            if attempt and await wait(stop, self._options.delay_s):
                 return False
             if await self._attempt(attempt, done, stop):
                 return True
@@ -112,7 +157,7 @@ class ProbeSession:
         is_ok = True
         for position, step in enumerate(self._plan.steps(self._name, self._number)):
             if position:
-                await _wait(stop, self._options.delay_s)
+                await wait(stop, self._options.delay_s)
             if isinstance(step, Increment) and step.key in done:
                 continue
             outcome, is_step_ok = await self._step(step, attempt=attempt)
@@ -122,7 +167,8 @@ class ProbeSession:
         return is_ok
 
     async def _step(self, step: Step, *, attempt: int = 0, is_final: bool = False) -> tuple[Outcome, bool]:
-        answer = await self._send(step)
+        handle = self._opening.handle
+        answer = await self._send(step, handle)
         judgement = judge(step, answer, self._truth, with_state=self._options.record_state)
         self._log.call(
             answer,
@@ -134,68 +180,23 @@ class ProbeSession:
             final=is_final,
             **judgement.fields,
         )
-        await self._renew_after(answer)
+        await self._opening.renew_after(answer, self._number, handle)
         return answer.outcome, judgement.ok
 
-    async def _send(self, step: Step) -> Answer:
+    async def _send(self, step: Step, handle: str) -> Answer:
         match step:
             case ListTools():
                 answer, _ = await self._client.list_tools()
                 return answer
             case _:
-                return await self._client.call_tool(step.tool, step.arguments)
+                arguments = self._plan.arguments(step.tool, step.arguments, handle)
+                return await self._client.call_tool(step.tool, arguments)
 
     async def _repeat_slow(self, step: CallTool, over: asyncio.Event) -> None:
         while not over.is_set():
-            answer = await self._client.call_tool(step.tool, step.arguments, progress=True)
+            handle = self._opening.handle
+            arguments = self._plan.arguments(step.tool, step.arguments, handle)
+            answer = await self._client.call_tool(step.tool, arguments, progress=True)
             self._log.call(answer, step.tool, self._number)
-            await self._renew_after(answer)
-            await _wait(over, self._options.delay_s)
-
-    async def _open(self, stop: asyncio.Event) -> bool:
-        """Initialize until it works, as often as there are calls to make; False if it never did."""
-        if self._options.era is Era.MODERN:
-            self._log.opened(self._client.session_id, self._client.session_id_by)
-            return True
-        failures = 0
-        while not stop.is_set():
-            if await self._initialize():
-                self._log.opened(self._client.session_id, self._client.session_id_by)
-                return True
-            failures += 1
-            if failures == self._options.calls:
-                return False
-            await _wait(stop, max(self._options.delay_s, _LEAST_PAUSE_S))
-        return False
-
-    async def _initialize(self) -> bool:
-        answer = await self._client.initialize()
-        self._log.call(answer, "initialize", self._number)
-        if not answer.ok:
-            return False
-        notified = await self._client.notify_initialized()
-        if not notified.ok:
-            self._log.call(notified, "notifications/initialized", self._number)
-        return True
-
-    async def _renew_after(self, answer: Answer) -> None:
-        """MCP 2025-11-25: a 404 to a request with a session id means a new session must be started. If that fails,
-        the next call meets the same 404 and it is tried again."""
-        gone = answer.sent_session_id
-        if not self._options.reinitialise or answer.http_status != 404 or not gone:
-            return
-        async with self._opening:
-            # A slow call's 404 may come when the session has been renewed already.
-            if self._client.session_id == gone and await self._initialize():
-                self._log.reinitialised(self._client.session_id, self._client.session_id_by, answer.signature)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, `seconds` at most; whether it is set."""
-    if not event.is_set() and seconds > 0:
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            pass
-    return event.is_set()
+            await self._opening.renew_after(answer, self._number, handle)
+            await wait(over, self._options.delay_s)

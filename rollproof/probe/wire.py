@@ -16,17 +16,17 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from typing import cast
 
 import httpx
 
 from rollproof.history import Clock
 from rollproof.probe import answer as a
-from rollproof.probe.answer import Answer, RpcError
-from rollproof.probe.cookies import CookieChange, CookieJar
+from rollproof.probe.answer import Answer
+from rollproof.probe.cookies import CookieJar
 from rollproof.probe.dialect import SESSION_HEADER, Message
+from rollproof.probe.draft import Draft
 from rollproof.probe.options import ProbeOptions
 from rollproof.probe.sse import SseParser, StreamTooLarge
 
@@ -51,61 +51,13 @@ def http_transports(options: ProbeOptions) -> TransportFactory:
     return lambda: httpx.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
 
 
-@dataclass
-class _Draft:
-    """An answer in the making."""
-
-    started_t: float
-    request_id: int | None
-    sent_session_id: str = ""
-    http_status: int | None = None
-    message: Message | None = None
-    finished_t: float | None = None
-    fault: str = ""
-    detail: str = ""
-    issued_session_id: str = ""
-    cookie_changes: tuple[CookieChange, ...] = ()
-    progress: int = 0
-    parser: SseParser | None = field(default=None, repr=False)
-
-    def fail(self, fault: str, error: BaseException | str) -> None:
-        """The first cause stands. What an answered request's stream does afterwards is no fault."""
-        if self.message is None and not self.fault:
-            self.fault = fault
-            self.detail = error if isinstance(error, str) else f"{type(error).__name__}: {error}".rstrip(": ")
-
-    def answer(self, now: float) -> Answer:
-        message = self.message or {}
-        result, error = message.get("result"), message.get("error")
-        fault, detail = self.fault, self.detail
-        if self.http_status is not None and self.http_status >= 400:
-            fault, detail = "", detail or f"HTTP {self.http_status}"  # a broken error page is still that error
-        return Answer(
-            started_t=self.started_t,
-            finished_t=now if self.finished_t is None else self.finished_t,
-            http_status=self.http_status,
-            result=result if isinstance(result, Mapping) else None,
-            rpc_error=_rpc_error(error),
-            fault=fault,
-            detail=detail,
-            issued_session_id=self.issued_session_id,
-            sent_session_id=self.sent_session_id,
-            cookie_changes=self.cookie_changes,
-            progress=self.progress,
-            last_event_id=self.parser.last_event_id if self.parser else "",
-            retry_ms=self.parser.retry_ms if self.parser else None,
-            expects_answer=self.request_id is not None,
-        )
-
-
 class Wire:
     """HTTP to one endpoint as one client. `close` ends its connections; nothing else does."""
 
-    def __init__(
-        self, options: ProbeOptions, transport: httpx.AsyncBaseTransport, jar: CookieJar, clock: Clock
-    ) -> None:
+    def __init__(self, options: ProbeOptions, transports: TransportFactory, jar: CookieJar, clock: Clock) -> None:
         self._options = options
-        self._transport = transport
+        self._transports = transports
+        self._transport = transports()
         self._jar = jar
         self._clock = clock
         self._url = httpx.URL(options.endpoint)
@@ -113,11 +65,32 @@ class Wire:
     async def close(self) -> None:
         await self._transport.aclose()
 
-    async def post(self, message: Message, headers: Mapping[str, str], on_message: OnMessage) -> Answer:
-        """Send one message. A request's answer is matched by its id; other messages go to `on_message`."""
+    @asynccontextmanager
+    async def on_new_connections(self) -> AsyncIterator[Wire]:
+        """The same client, cookies included, on connections that end with the block."""
+        wire = Wire(self._options, self._transports, self._jar, self._clock)
+        try:
+            yield wire
+        finally:
+            await wire.close()
+
+    async def post(
+        self,
+        message: Message,
+        headers: Mapping[str, str],
+        on_message: OnMessage,
+        *,
+        within_s: float | None = None,
+        breaks: bool = False,
+    ) -> Answer:
+        """Send one message. A request's answer is matched by its id; other messages go to `on_message`.
+
+        `within_s` is the whole exchange's, by default the option's. `breaks`: hang up at the first event before the
+        answer that can be taken up from, i.e. once the server has numbered one.
+        """
         request_id = message.get("id") if "method" in message else None
         content = json.dumps(message, separators=(",", ":")).encode()
-        return await self._exchange("POST", headers, content, request_id, on_message)
+        return await self._exchange("POST", headers, content, request_id, on_message, within_s=within_s, breaks=breaks)
 
     async def take_up(
         self, request_id: int, headers: Mapping[str, str], on_message: OnMessage, within_s: float
@@ -151,9 +124,11 @@ class Wire:
         on_message: OnMessage,
         *,
         within_s: float | None = None,
+        breaks: bool = False,
     ) -> Answer:
         within_s = self._options.request_timeout_s if within_s is None else within_s
         draft = self._draft(headers, request_id)
+        draft.breaks = breaks
         try:
             async with asyncio.timeout(within_s):
                 async with self._send(method, headers, content, draft) as response:
@@ -164,12 +139,12 @@ class Wire:
             draft.fail(_fault_of(error, draft), error)
         return draft.answer(self._clock.now())
 
-    def _draft(self, headers: Mapping[str, str], request_id: int | None) -> _Draft:
-        return _Draft(self._clock.now(), request_id, headers.get(SESSION_HEADER, ""))
+    def _draft(self, headers: Mapping[str, str], request_id: int | None) -> Draft:
+        return Draft(self._clock.now(), request_id, headers.get(SESSION_HEADER, ""))
 
     @asynccontextmanager
     async def _send(
-        self, method: str, headers: Mapping[str, str], content: bytes | None, draft: _Draft
+        self, method: str, headers: Mapping[str, str], content: bytes | None, draft: Draft
     ) -> AsyncIterator[httpx.Response]:
         all_headers = {**self._options.headers, **headers}
         if cookie := self._jar.header():
@@ -188,15 +163,17 @@ class Wire:
         finally:
             await response.aclose()
 
-    async def _read(self, response: httpx.Response, draft: _Draft, on_message: OnMessage) -> None:
+    async def _read(self, response: httpx.Response, draft: Draft, on_message: OnMessage) -> None:
         match _media_type(response):
             case "text/event-stream":
                 await self._read_events(response, draft, on_message)
+                if draft.was_broken:
+                    draft.fail(a.STREAM_ENDED, "broken off by the client")
                 draft.fail(a.STREAM_ENDED, "the event stream ended without the answer")
             case "application/json":
                 body = await self._read_body(response)
                 if body.strip():
-                    self._take(json.loads(body), draft)
+                    draft.take(json.loads(body), self._clock.now())
             case other:
                 await self._read_body(response)
                 if other and response.is_success and draft.request_id is not None:
@@ -211,48 +188,42 @@ class Wire:
                     raise StreamTooLarge(f"a body of more than {self._options.max_answer_bytes} bytes")
         return bytes(body)
 
-    async def _read_events(self, response: httpx.Response, draft: _Draft, on_message: OnMessage) -> None:
+    async def _read_events(self, response: httpx.Response, draft: Draft, on_message: OnMessage) -> None:
         draft.parser = parser = SseParser(self._options.max_answer_bytes)
         async with _chunks(response) as chunks:
             async for chunk in chunks:
                 for event in parser.feed(chunk):
                     await self._take_event(event.data, draft, on_message)
+                    if draft.breaks and draft.message is None and event.data and event.id:
+                        draft.was_broken = True
+                        return
                 if draft.message is not None:
                     break
             if draft.message is not None:
-                await _drain(chunks)
+                await self._drain(chunks, parser, draft)
 
-    async def _take_event(self, data: str, draft: _Draft, on_message: OnMessage) -> None:
+    async def _drain(self, chunks: AsyncIterator[bytes], parser: SseParser, draft: Draft) -> None:
+        """To the end of the stream, counting an answer that comes again."""
+        with suppress(TimeoutError, httpx.TransportError, ValueError, RecursionError):
+            # Whatever comes now, the answer is complete: at worst the connection is closed instead of kept.
+            async with asyncio.timeout(_REST_OF_STREAM_S):
+                async for chunk in chunks:
+                    for event in parser.feed(chunk):
+                        if event.data:
+                            draft.take(json.loads(event.data), self._clock.now())
+
+    async def _take_event(self, data: str, draft: Draft, on_message: OnMessage) -> None:
         if not data:
             return  # the priming event: an id alone
         message = json.loads(data)
-        if self._take(message, draft) or not isinstance(message, dict):
+        if draft.take(message, self._clock.now()) or not isinstance(message, dict):
             return
-        draft.progress += message.get("method") == "notifications/progress"
+        draft.counts(message)
         await on_message(message)
-
-    def _take(self, message: Any, draft: _Draft) -> bool:
-        """Keep it if it answers the request. An error without an id answers the only request there is."""
-        if not isinstance(message, dict) or "method" in message or not ("result" in message or "error" in message):
-            return False
-        if message.get("id") != draft.request_id and not ("error" in message and message.get("id") is None):
-            return False
-        if draft.message is None:
-            draft.message, draft.finished_t = message, self._clock.now()
-        return True
 
 
 def _chunks(response: httpx.Response) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]:
     return aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes()))
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    try:
-        async with asyncio.timeout(_REST_OF_STREAM_S):
-            async for _ in chunks:
-                pass
-    except (TimeoutError, httpx.TransportError):
-        pass  # the answer is complete; the connection is closed instead of kept
 
 
 async def _ignore(_: Message) -> None:
@@ -264,7 +235,7 @@ def _media_type(response: httpx.Response) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _fault_of(error: Exception, draft: _Draft) -> str:
+def _fault_of(error: Exception, draft: Draft) -> str:
     if isinstance(error, StreamTooLarge):
         return a.TOO_LARGE
     if isinstance(error, ValueError | RecursionError | httpx.DecodingError):
@@ -274,10 +245,3 @@ def _fault_of(error: Exception, draft: _Draft) -> str:
     if draft.http_status is not None:
         return a.STREAM_ENDED
     return a.TIMEOUT if isinstance(error, httpx.TimeoutException) else a.CONNECTION_CLOSED
-
-
-def _rpc_error(error: Any) -> RpcError | None:
-    if not isinstance(error, Mapping):
-        return None
-    code = error.get("code")
-    return RpcError(code if isinstance(code, int) else 0, str(error.get("message", "")))

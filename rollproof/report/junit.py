@@ -1,4 +1,5 @@
-"""`junit.xml`: what a CI server shows. One test case for the rehearsal, one a session, one a safety check.
+"""`junit.xml`: what a CI server shows. One test case for the rehearsal, one a session, an activity and
+a safety check.
 
 The rehearsal's own case exists so that an unknown verdict is never a green suite: it is an error there, as a
 test that could not run is.
@@ -9,7 +10,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from rollproof.verdict import Check, Outcome, SessionOutcome, SessionVerdict, Verdict
+from rollproof.verdict import ActivityState, ActivityVerdict, Check, Outcome, SessionOutcome, SessionVerdict, Verdict
+from rollproof.verdict.activities import failures_text, outcomes_of
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write, e.g. a terminal escape in a server's error message."""
@@ -21,6 +23,8 @@ def render_junit(verdict: Verdict) -> str:
     _rehearsal(suite, verdict)
     for session in verdict.sessions:
         _session(suite, session)
+    for activity in verdict.activities:
+        _activity(suite, activity)
     for check in verdict.checks:
         _check(suite, check)
     for outcome, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
@@ -48,6 +52,15 @@ def _session(suite: ET.Element, session: SessionVerdict) -> None:
         _add(case, "failure", first.signature if first else "lost", session.cause)
     if session.outcome is SessionOutcome.DEGRADED:
         _add(case, "system-out", "", f"degraded for {session.failing_for_s:.1f} s: {session.cause}")
+
+
+def _activity(suite: ET.Element, activity: ActivityVerdict) -> None:
+    """Only what the rollout broke is a failure."""
+    case = _case(suite, "rollproof.activities", activity.name)
+    if activity.state is ActivityState.FAILED:
+        _add(case, "failure", failures_text([activity]), outcomes_of(activity))
+    elif activity.state is not ActivityState.OK:
+        _add(case, "skipped", ": ".join(part for part in (activity.state.value, outcomes_of(activity)) if part), "")
 
 
 def _check(suite: ET.Element, check: Check) -> None:

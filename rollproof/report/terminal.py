@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rollproof.report.activities_table import activities_table
 from rollproof.report.next_step import next_command
 from rollproof.report.timeline_tables import cliff_table, timeline_table
 from rollproof.verdict import Check, Finding, Knob, Line, Outcome, SessionOutcome, SessionVerdict, Verdict
@@ -34,7 +35,9 @@ def render_terminal(verdict: Verdict, *, console: Console, verbose: bool = False
     if verdict.cliffs:
         out.section("The cliff: AWS seconds after the trigger", cliff_table(verdict.cliffs, verbose))
     if verdict.sessions:
-        out.section(f"Sessions: {_fates(verdict)}", _sessions(verdict, verbose))
+        out.section(f"Sessions: {_fates(verdict)}", *_by_era(verdict), _sessions(verdict, verbose))
+    if verdict.activities:
+        out.section("Activities: what sessions do besides calling tools", activities_table(verdict.activities))
     if verdict.findings:
         out.section("Findings", *map(_finding, verdict.findings))
     out.section("Safety", _checks(verdict.checks, verbose))
@@ -78,6 +81,13 @@ def _headline(out: Page, verdict: Verdict) -> None:
 
 def _fates(verdict: Verdict) -> str:
     return ", ".join(f"{len(verdict.of(outcome))} {outcome.value}" for outcome in SessionOutcome)
+
+
+def _by_era(verdict: Verdict) -> list[Text]:
+    """Only where both were there."""
+    eras = verdict.counts_by_era
+    told = (f"{era}: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items()) for era, counts in eras.items())
+    return [Text(line) for line in told] if len(eras) > 1 else []
 
 
 def _around(lines: Iterable[Line]) -> Table:

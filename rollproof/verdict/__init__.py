@@ -2,6 +2,8 @@
 
 from rollproof.verdict.judge import judge
 from rollproof.verdict.model import (
+    ActivityState,
+    ActivityVerdict,
     Check,
     Cliff,
     CliffEvent,
@@ -22,6 +24,8 @@ from rollproof.verdict.model import (
 from rollproof.verdict.timeline import ReferenceStep, compare_timeline, reference_steps
 
 __all__ = [
+    "ActivityState",
+    "ActivityVerdict",
     "Check",
     "Cliff",
     "CliffEvent",

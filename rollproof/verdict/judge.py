@@ -1,22 +1,24 @@
 """The verdict on a history: did the sessions survive, and was anything proved at all?
 
-FAIL: a session was lost, or the rehearsal itself broke a rule of AWS. UNKNOWN: nothing failed, but nothing
-was proved either: no session, no task replaced, no call after a replacement, or a rollout without an end.
-The worst wins, so a lost session fails a run that is otherwise unknown. Degraded sessions pass with their
-number in the first line, unless the setting "verdict.fail_on_degraded" is on.
+FAIL: a session was lost, an activity that worked failed in the rollout, or the rehearsal itself broke a rule of AWS.
+UNKNOWN: nothing failed, but nothing was proved either: no session, no task replaced, no call after a replacement, or a
+rollout without an end. The worst wins, so a lost session fails a run that is otherwise unknown. Degraded sessions pass
+with their number in the first line, unless the setting "verdict.fail_on_degraded" is on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rollproof.verdict.activities import broken_by_the_rollout, failures_text, judge_activities
 from rollproof.verdict.checks import safety_checks
 from rollproof.verdict.cliff import cliffs_of
 from rollproof.verdict.findings import findings_of
 from rollproof.verdict.findings.story import Story
 from rollproof.verdict.knobs import behaviours, what_ifs
-from rollproof.verdict.model import Check, Outcome, Replay, SessionOutcome, SessionVerdict, Verdict
+from rollproof.verdict.model import ActivityVerdict, Check, Outcome, Replay, SessionOutcome, SessionVerdict, Verdict
 from rollproof.verdict.moment import around_first_break
 from rollproof.verdict.records import History, as_flag, read
 from rollproof.verdict.rollout import Disruption, Rollout, read_rollout
@@ -27,6 +29,16 @@ from rollproof.verdict.words import at, count, some
 
 Reason = tuple[Outcome, str]
 
+
+@dataclass(frozen=True)
+class Judged:
+    """What an outcome is drawn from."""
+
+    sessions: Sequence[SessionVerdict]
+    activities: Sequence[ActivityVerdict]
+    checks: Sequence[Check]
+
+
 RANK = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.PASS)
 
 
@@ -35,16 +47,19 @@ def judge(records: Iterable[Any]) -> Verdict:
     history = read(records)
     rollout = read_rollout(history)
     sessions = judge_sessions(history, rollout)
+    activities = judge_activities(history, rollout)
     checks = safety_checks(history, rollout)
     cliffs = cliffs_of(history, rollout, sessions)
-    reasons = sorted(_reasons(history, rollout, sessions, checks), key=lambda reason: RANK.index(reason[0]))
+    judged = Judged(sessions, activities, checks)
+    reasons = sorted(_reasons(history, rollout, judged), key=lambda reason: RANK.index(reason[0]))
     lost = any(session.outcome is SessionOutcome.LOST for session in sessions)
     return Verdict(
         outcome=reasons[0][0],
         why=reasons[0][1],
         reasons=tuple(text for _, text in reasons),
         sessions=sessions,
-        findings=findings_of(Story(history, rollout, sessions, cliffs)),
+        activities=activities,
+        findings=findings_of(Story(history, rollout, sessions, cliffs, activities)),
         checks=checks,
         steps=compare(history, rollout),
         cliffs=cliffs,
@@ -61,19 +76,18 @@ def judge(records: Iterable[Any]) -> Verdict:
     )
 
 
-def _reasons(
-    history: History, rollout: Rollout, sessions: Sequence[SessionVerdict], checks: Sequence[Check]
-) -> Iterator[Reason]:
+def _reasons(history: History, rollout: Rollout, judged: Judged) -> Iterator[Reason]:
     """All that counts; never empty."""
-    bad = [*_failures(history, sessions, checks)]
-    gaps = [(Outcome.UNKNOWN, text) for text in _gaps(history, rollout, sessions)]
+    bad = [*_failures(history, judged)]
+    gaps = [(Outcome.UNKNOWN, text) for text in _gaps(history, rollout, judged.sessions)]
     yield from bad
     yield from gaps
     if not bad and not gaps:
-        yield Outcome.PASS, _praise(history, rollout, sessions)
+        yield Outcome.PASS, _praise(history, rollout, judged.sessions)
 
 
-def _failures(history: History, sessions: Sequence[SessionVerdict], checks: Sequence[Check]) -> Iterator[Reason]:
+def _failures(history: History, judged: Judged) -> Iterator[Reason]:
+    sessions = judged.sessions
     lost = [session for session in sessions if session.outcome is SessionOutcome.LOST]
     degraded = [session for session in sessions if session.outcome is SessionOutcome.DEGRADED]
     if lost:
@@ -82,7 +96,9 @@ def _failures(history: History, sessions: Sequence[SessionVerdict], checks: Sequ
             Outcome.FAIL,
             f"{len(lost)} of {count(len(sessions), 'session')} lost; first {first.session}: {first.cause}",
         )
-    for check in checks:
+    if broken := broken_by_the_rollout(judged.activities):
+        yield Outcome.FAIL, f"activities that work failed in the rollout: {failures_text(broken)}"
+    for check in judged.checks:
         if check.outcome is Outcome.FAIL:
             yield Outcome.FAIL, f"the rehearsal broke a rule of AWS: {check.text}"
     if degraded and as_flag(history.settings.get("verdict.fail_on_degraded")):

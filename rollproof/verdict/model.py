@@ -33,6 +33,17 @@ class SessionOutcome(StrEnum):
     LOST = "lost"
 
 
+class ActivityState(StrEnum):
+    """What became of one kind of activity, e.g. elicitation."""
+
+    OK = "ok"
+    FAILED = "failed in the rollout"  # ok at least once, and then not: this fails the rehearsal
+    UNSTEADY = "failed before the rollout"  # ok at least once; its failures came before anything was replaced
+    DOES_NOT_WORK = "does not work"  # never ok: not the rollout's doing
+    UNSUPPORTED = "unsupported"  # the server says that it does not offer it
+    NOT_TRIED = "not tried"  # the server has no tool for it, or there was no time
+
+
 class StepStatus(StrEnum):
     """One step of the reference timeline beside what was measured."""
 
@@ -93,7 +104,32 @@ class SessionVerdict:
     crossed: bool = False  # it called again after a task that had served it stopped being chosen
     moves: tuple[Move, ...] = ()
     state_defects: tuple[str, ...] = ()
+    era: str = ""  # of the protocol that it speaks, where the history says
     summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ActivityVerdict:
+    """One kind of activity in one era ("" where none is named). `outcomes`: how often each failure came.
+
+    `first_failure` is the first from the disruption on, else the first at all.
+    """
+
+    activity: str
+    era: str
+    state: ActivityState
+    tried: int = 0
+    ok: int = 0
+    unsupported: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    failed_in_rollout: int = 0
+    first_failure: FailedCall | None = None
+    cause: str = ""
+    name: str = ""  # for people: the activity, and its era where the run had both
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.activity)
 
 
 @dataclass(frozen=True)
@@ -193,6 +229,7 @@ class Verdict:
     why: str
     reasons: tuple[str, ...] = ()
     sessions: tuple[SessionVerdict, ...] = ()
+    activities: tuple[ActivityVerdict, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -214,3 +251,12 @@ class Verdict:
 
     def of(self, outcome: SessionOutcome) -> tuple[SessionVerdict, ...]:
         return tuple(s for s in self.sessions if s.outcome is outcome)
+
+    @property
+    def counts_by_era(self) -> Mapping[str, Mapping[str, int]]:
+        """Era -> outcome -> sessions, for the eras that the history names."""
+        eras = sorted({session.era for session in self.sessions if session.era})
+        return {
+            era: {outcome.value: sum(s.era == era for s in self.of(outcome)) for outcome in SessionOutcome}
+            for era in eras
+        }

@@ -36,6 +36,9 @@ class Call:
     signature: str = ""
     new_session: bool = False
     key: str = ""
+    era: str = ""
+    activity: str = ""  # what the session did besides its calls; judged apart from them
+    activity_outcome: str = ""
 
     @property
     def is_session_gone(self) -> bool:
@@ -166,9 +169,10 @@ class Text:
 
 @dataclass(frozen=True)
 class History:
-    """All facts of a run by kind, each list in order of `t`."""
+    """All facts of a run by kind, each list in order of `t`. `calls` are without those of `activities`."""
 
     calls: tuple[Call, ...] = ()
+    activities: tuple[Call, ...] = ()
     sessions: tuple[SessionEvent, ...] = ()
     cookies: tuple[CookieChange, ...] = ()
     tasks: tuple[TaskChange, ...] = ()
@@ -227,8 +231,10 @@ def read(records: Iterable[Any]) -> History:
     def texts(kind: str, key: str, detail: str = "") -> tuple[Text, ...]:
         return tuple(Text(_t(r), kind, _text(r, key), _text(r, detail)) for r in by_kind.get(kind, ()))
 
+    all_calls = sorted((_call(r) for r in by_kind.get("call", ())), key=lambda c: (c.t, c.started_at))
     return History(
-        calls=tuple(sorted((_call(r) for r in by_kind.get("call", ())), key=lambda c: (c.t, c.started_at))),
+        calls=tuple(call for call in all_calls if not call.activity),
+        activities=tuple(call for call in all_calls if call.activity),
         sessions=tuple(_session(r) for r in by_kind.get("session", ())),
         cookies=tuple(_cookie(r) for r in by_kind.get("cookie", ())),
         tasks=tuple(_task(r) for r in by_kind.get("task", ())),
@@ -311,6 +317,9 @@ def _call(record: Raw) -> Call:
         signature=_text(record, "signature"),
         new_session=as_flag(record.get("new_session")),
         key=_text(record, "key"),
+        era=_text(record, "era"),
+        activity=_text(record, "activity"),
+        activity_outcome=_text(record, "activity_outcome"),
     )
 
 

@@ -68,6 +68,7 @@ def _judge(name: str, calls: Sequence[Call], history: History, rollout: Rollout)
         crossed=has_crossed(calls, rollout),
         moves=tuple(moves_of(calls, rollout)),
         state_defects=tuple(defect.signature for defect in defects),
+        era=calls[0].era,
         summary=summarise(calls, is_complete=outcome is not SessionOutcome.LOST),
     )
 

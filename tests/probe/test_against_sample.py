@@ -87,7 +87,7 @@ def probe(path: Path, url: str, **options: Any) -> tuple[dict[str, Any], list[di
 
 
 @pytest.mark.parametrize(("name", "whose"), [("stateful", "server"), ("stateless", "client")])
-@pytest.mark.parametrize("era", list(Era))
+@pytest.mark.parametrize("era", [Era.LEGACY, Era.MODERN])
 def test_both_transports_in_both_eras(
     name: str, whose: str, era: Era, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

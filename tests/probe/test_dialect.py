@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from rollproof.probe.dialect import Legacy, Modern, header_value, reply_to_server
+from rollproof.probe.dialect import Legacy, Modern, header_value
 
 BOTH = "application/json, text/event-stream"
 
@@ -49,23 +47,3 @@ def test_modern_calls_carry_the_envelope_and_the_routing_headers() -> None:
 )
 def test_a_name_survives_the_header(name: str, sent: str) -> None:
     assert header_value(name) == sent
-
-
-@pytest.mark.parametrize(
-    ("message", "reply"),
-    [
-        ({"id": 1, "method": "ping"}, {"jsonrpc": "2.0", "id": 1, "result": {}}),
-        (
-            {"id": "r.1", "method": "elicitation/create"},
-            {
-                "jsonrpc": "2.0",
-                "id": "r.1",
-                "error": {"code": -32601, "message": "the probe does not serve elicitation/create"},
-            },
-        ),
-        ({"method": "notifications/message"}, None),
-        ({"id": 1, "result": {}}, None),
-    ],
-)
-def test_requests_of_the_server_are_answered(message: dict[str, Any], reply: dict[str, Any] | None) -> None:
-    assert reply_to_server(message) == reply

@@ -26,7 +26,7 @@ Act = Callable[[Reply], Awaitable[None]]
 
 def client_of(options: ProbeOptions) -> McpClient:
     jar = CookieJar(options.endpoint, CookieMode.FULL)
-    return McpClient(options, Wire(options, http_transports(options)(), jar, SystemClock()), "client-1")
+    return McpClient(options, Wire(options, http_transports(options), jar, SystemClock()), "client-1")
 
 
 async def ask(url: str, **options: Any) -> Answer:

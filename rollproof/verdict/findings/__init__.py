@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rollproof.verdict.findings.activities import broken_activities
 from rollproof.verdict.findings.balancer import alb_errors, fail_open, propagation_window
 from rollproof.verdict.findings.cliff import cliff
 from rollproof.verdict.findings.cookies import cookie_rotation, first_cookie_only, no_affinity
@@ -20,6 +21,7 @@ from rollproof.verdict.model import Finding
 FINDINGS: tuple[Callable[[Story], Finding | None], ...] = (
     atomic_failure,
     wrong_state,
+    broken_activities,
     green_dashboard,
     cliff,
     rolled_back,

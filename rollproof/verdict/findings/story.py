@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rollproof.verdict.model import Cliff, Evidence, SessionOutcome, SessionVerdict
+from rollproof.verdict.model import ActivityVerdict, Cliff, Evidence, SessionOutcome, SessionVerdict
 from rollproof.verdict.records import Call, History
 from rollproof.verdict.rollout import Rollout
 
@@ -18,6 +18,7 @@ class Story:
     rollout: Rollout
     sessions: tuple[SessionVerdict, ...]
     cliffs: tuple[Cliff, ...] = ()
+    activities: tuple[ActivityVerdict, ...] = ()
 
     @property
     def lost(self) -> tuple[SessionVerdict, ...]:
