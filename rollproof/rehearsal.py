@@ -15,12 +15,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from rollproof.api.knobs import setting_rows
@@ -36,7 +35,8 @@ from rollproof.orchestrator.local_stage import open_stage
 from rollproof.orchestrator.redis_outage import not_ours
 from rollproof.orchestrator.stage import Service, Stage
 from rollproof.orchestrator.stage_files import BalancerKind, StagePlan
-from rollproof.probe import Probe, ProbeOptions
+from rollproof.probe import ProbeOptions
+from rollproof.probing import measure, probing, together, warm_up
 from rollproof.report import write_reports
 from rollproof.subject import Subject
 from rollproof.verdict.model import Verdict
@@ -44,11 +44,7 @@ from rollproof.verdict.model import Verdict
 AWS = Timing()
 PROBE = ProbeOptions("http://localhost/mcp", sessions=20, delay_s=1.0)
 
-_WARM_UP_S = 60.0
-_STEPS_AT_MOST = 6  # before a session's first operation is done: its phase, and the operation itself
-_LOOK_S = 0.1
 _RESTORING_S = 5.0
-_IDLE_S = 3.0
 _MARGIN_S = 60.0
 _LOG_LINES = 12
 
@@ -174,80 +170,26 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
     patience = Patience(stage, rehearsal)
     await patience.wait("the service to become steady", _is_settled, fail_early=True)
     desired_count = stage.orchestrator.world.settings.service.desired_count
+    probe_of, path, seed = rehearsal.probe, rehearsal.mcp_path, rehearsal.seed
     if rehearsal.measure_s:
-        await _measure(stage, "idle", min(_IDLE_S, rehearsal.measure_s))
+        await measure(stage, probe_of, path, seed, rehearsal.measure_s)
     try:
-        async with _probing(stage, rehearsal) as probe:
-            await _warm_up(stage, rehearsal, probe)
-            if rehearsal.measure_s:
-                await _measure(stage, "calls", rehearsal.measure_s)
+        async with probing(stage, probe_of, path, seed) as probe:
+            if not await warm_up(stage, probe, is_needed=rehearsal.needs_warm_up):
+                stage.history.record("mark", name="not-warmed-up")
             is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
             await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
             stage.history.record("mark", name="steady")
-            await _together(stage, asyncio.sleep(2 * rehearsal.probe.delay_s + 1.0))
+            await together(stage, asyncio.sleep(2 * probe_of.delay_s + 1.0))
     finally:
         await _restored(stage, desired_count)
-
-
-async def _warm_up(stage: Stage, rehearsal: Rehearsal, probe: Probe) -> None:
-    """Until every session has written and read once; where none has to, at most until each has failed once.
-
-    Raises Temporary where they cannot, and have to.
-    """
-    steps_s = _STEPS_AT_MOST * rehearsal.probe.delay_s + rehearsal.probe.activities_warm_up_s
-    warm = asyncio.ensure_future(probe.warmed_up(_WARM_UP_S + steps_s))
-    failing = asyncio.ensure_future(_all_failing(probe, is_enough=not rehearsal.needs_warm_up))
-    try:
-        await _together(stage, asyncio.wait({warm, failing}, return_when=asyncio.FIRST_COMPLETED))
-        if warm.done():
-            warm.result()
-        else:
-            stage.history.record("mark", name="not-warmed-up")
-    finally:
-        warm.cancel()
-        failing.cancel()
-        await asyncio.gather(warm, failing, return_exceptions=True)
-
-
-async def _all_failing(probe: Probe, *, is_enough: bool) -> None:
-    """Returns once as many calls have failed as there are sessions; never if that is not enough."""
-    while not (is_enough and probe.progress.failures >= probe.progress.sessions):
-        await asyncio.sleep(_LOOK_S)
-
-
-async def _measure(stage: Stage, phase: str, seconds: float) -> None:
-    """What the tasks use within these seconds: two `usage` records."""
-    for event in ("begin", "end"):
-        if event == "end":
-            await _together(stage, asyncio.sleep(seconds))
-        stage.history.record("usage", phase=phase, event=event, **asdict(await stage.usage()))
 
 
 async def _restored(stage: Stage, desired_count: int) -> None:
     """What a scale-in took. A stage that has ended itself needs nothing any more."""
     with suppress(TimeoutError, Temporary):
         async with asyncio.timeout(_RESTORING_S):
-            await _together(stage, restore(stage, desired_count))
-
-
-@asynccontextmanager
-async def _probing(stage: Stage, rehearsal: Rehearsal) -> AsyncIterator[Probe]:
-    """Sessions that call until the block ends; then each reads its state once more."""
-    options = replace(rehearsal.probe, endpoint=stage.endpoint + rehearsal.mcp_path)
-    probe = Probe(options, stage.history, stage.clock, random=Random(rehearsal.seed))
-    stop = asyncio.Event()
-    run = asyncio.create_task(probe.run(stop))
-    try:
-        yield probe
-        stop.set()
-        await run
-    except Temporary:
-        if run.done() and not run.cancelled() and run.exception() is not None:
-            run.result()  # what ended the probe says more than that it has ended
-        raise
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+            await together(stage, restore(stage, desired_count))
 
 
 def _is_settled(world: World) -> bool:
@@ -270,7 +212,7 @@ class Patience:
 
         try:
             async with asyncio.timeout(self._timeout_s):
-                await _together(self._stage, orchestrator.wait_for(is_over))
+                await together(self._stage, orchestrator.wait_for(is_over))
         except TimeoutError:
             message = f"waited {self._timeout_s:.0f} s for {what}"
         else:
@@ -334,20 +276,6 @@ def _log_hint(stage: Stage) -> str:
     lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     said = "\n".join(f"    {line[:200]}" for line in lines) or "    (nothing)"
     return f"its log, {logs[-1]}, ends with:\n{said}"
-
-
-async def _together(stage: Stage, waiting: Awaitable[Any]) -> None:
-    """Wait, but not longer than the stage itself lives: its error is then ours."""
-    task = asyncio.ensure_future(waiting)
-    try:
-        await asyncio.wait({task, stage.running}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            stage.running.result()
-            raise Temporary("the stage ended by itself", hint="see orchestrator records in history.jsonl")
-        task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "local") -> None:

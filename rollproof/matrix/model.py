@@ -11,11 +11,14 @@
     cells              a rehearsal each:
       strategy, disruption
       status           "played"; "not applicable"; "failed": it could not be played. `reason` says why
-      verdict          of the run: pass, fail, unknown. `reason` is its one sentence
+      verdict          of the run: pass, fail, unknown. `reason` is its one sentence. A run may fail with every session
+                       alive: by an activity that the disruption broke
+      is_proof         false where it proved nothing, or where the rehearsal itself broke a rule of AWS
       survived, degraded, lost, calls, failed_calls
       first_failure    null, or session, call_number, tool, signature, cause, and after_s: real seconds after the
                        disruption, negative where it came before
-      activities       kind -> tried, ok, signature, cause: of the first that was not answered as it should be
+      activities       by kind, and era where the run had both: state (of rollproof.verdict.model.ActivityState), tried,
+                       ok, signature and cause of the first failure
       costs            null, or what calls cost before the disruption (costs.py): calls, window_s, latency_median_ms,
                        latency_p95_ms, redis_commands (a call; null where there is no Redis), cpu_ms (a call; null
                        where it cannot be measured)
@@ -37,6 +40,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rollproof.core.errors import Permanent, UsageError
 from rollproof.disruptions import Disruption
+from rollproof.verdict.model import ActivityState
 
 MATRIX_FILE = "matrix.json"
 VERSION = 1
@@ -78,6 +82,7 @@ class FirstFailure:
 class ActivityResult:
     """`tried` attempts of one kind, of which `ok` were well."""
 
+    state: ActivityState
     tried: int
     ok: int
     signature: str = ""
@@ -103,6 +108,7 @@ class CellResult:
     status: CellStatus
     reason: str = ""
     verdict: str = ""
+    is_proof: bool = False
     survived: int = 0
     degraded: int = 0
     lost: int = 0
@@ -125,19 +131,19 @@ class CellResult:
 
     @property
     def fate(self) -> Fate:
-        """A verdict of fail without a lost session is a rehearsal that broke a rule of AWS: it proves nothing."""
+        """Of its sessions: what the disruption did to activities is apart from that (`broken`)."""
         if self.status is CellStatus.NOT_APPLICABLE:
             return Fate.NOT_APPLICABLE
         if self.lost:
             return Fate.LOST
-        if self.status is CellStatus.FAILED or self.verdict != "pass":
+        if not self.is_proof:
             return Fate.UNPROVED
         return Fate.DEGRADED if self.degraded else Fate.SURVIVED
 
     @property
     def broken(self) -> Mapping[str, ActivityResult]:
-        """Activities that were not always well."""
-        return {kind: found for kind, found in self.activities.items() if found.ok < found.tried}
+        """Activities that work, and that the disruption broke."""
+        return {kind: found for kind, found in self.activities.items() if found.state is ActivityState.FAILED}
 
 
 @dataclass(frozen=True)
@@ -220,12 +226,13 @@ class Matrix:
         return next((found.costs for found in self.of(strategy) if found.costs), None)
 
     def stops_working(self, strategy: str) -> list[str]:
-        """Activities that this strategy's clients tried, and that no run saw well once."""
-        tried: dict[str, bool] = {}
+        """Activities that this strategy's clients tried, and that were not well once in any run."""
+        well: dict[str, bool] = {}
         for found in self.of(strategy):
             for kind, activity in found.activities.items():
-                tried[kind] = tried.get(kind, False) or activity.ok > 0
-        return [kind for kind, was_ok in tried.items() if not was_ok]
+                if activity.tried:
+                    well[kind] = well.get(kind, False) or activity.ok > 0
+        return [kind for kind, was_ok in well.items() if not was_ok]
 
 
 _MATRIX: TypeAdapter[Matrix] = TypeAdapter(Matrix)

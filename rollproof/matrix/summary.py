@@ -7,7 +7,7 @@ from typing import Any
 
 from rollproof.matrix.costs import costs_of
 from rollproof.matrix.model import ActivityResult, Cell, CellResult, CellStatus, FirstFailure
-from rollproof.verdict.model import SessionOutcome, Verdict
+from rollproof.verdict.model import Outcome, SessionOutcome, Verdict
 
 Record = Mapping[str, Any]
 
@@ -24,6 +24,7 @@ def summarise(
         CellStatus.PLAYED,
         reason=verdict.why,
         verdict=verdict.outcome.value,
+        is_proof=verdict.outcome is not Outcome.UNKNOWN and all(x.outcome is not Outcome.FAIL for x in verdict.checks),
         survived=len(verdict.of(SessionOutcome.SURVIVED)),
         degraded=len(verdict.of(SessionOutcome.DEGRADED)),
         lost=len(verdict.of(SessionOutcome.LOST)),
@@ -56,13 +57,17 @@ def first_failure(verdict: Verdict, records: Sequence[Record]) -> FirstFailure |
 
 
 def activities(verdict: Verdict) -> dict[str, ActivityResult]:
-    """By kind; empty where the clients had none."""
-    found = {}
-    for each in getattr(verdict, "activities", ()):
-        failure = each.first_failure
-        signature = failure.signature if failure else ""
-        found[str(each.kind)] = ActivityResult(each.tried, each.ok, signature, each.cause)
-    return found
+    """By name; empty where the clients had none."""
+    return {
+        each.name: ActivityResult(
+            each.state,
+            each.tried,
+            each.ok,
+            each.first_failure.signature if each.first_failure else "",
+            each.cause,
+        )
+        for each in verdict.activities
+    }
 
 
 def is_mark(record: Record, name: str) -> bool:

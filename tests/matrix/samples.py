@@ -8,6 +8,7 @@ from typing import Any
 from rollproof.disruptions import Disruption
 from rollproof.matrix import Asked, Cell, CellResult, CellStatus, Costs, Matrix, Row
 from rollproof.matrix.model import ActivityResult, FirstFailure
+from rollproof.verdict.model import ActivityState
 
 ROLLING, CRASH, REDIS = Disruption.ROLLING, Disruption.CRASH, Disruption.REDIS_RESTART
 
@@ -26,7 +27,14 @@ FAILURE = FirstFailure(
 
 def cell(strategy: str, disruption: Disruption = ROLLING, *, verdict: str = "pass", **facts: Any) -> CellResult:
     """Played, with three sessions that survived unless `facts` say otherwise."""
-    facts = {"status": CellStatus.PLAYED, "survived": 3, "calls": 30, "took_s": 20.0, **facts}
+    facts = {
+        "status": CellStatus.PLAYED,
+        "is_proof": verdict != "unknown",
+        "survived": 3,
+        "calls": 30,
+        "took_s": 20.0,
+        **facts,
+    }
     return CellResult(strategy, disruption, verdict=verdict, **facts)
 
 
@@ -52,8 +60,8 @@ def matrix(*cells: CellResult, rows: tuple[Row, ...] = (MEMORY, STATELESS)) -> M
 def as_expected() -> Matrix:
     """Two rows, rolling and a restart of Redis, everything as it should be."""
     broken = {
-        "resume": ActivityResult(4, 1, "405 Method Not Allowed", "another replica"),
-        "roots": ActivityResult(2, 2),
+        "resume": ActivityResult(ActivityState.FAILED, 4, 1, "405 Method Not Allowed", "another replica"),
+        "roots": ActivityResult(ActivityState.OK, 2, 2),
     }
     return matrix(
         lost("memory", costs=replace(COSTS, redis_commands=None)),

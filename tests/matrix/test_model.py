@@ -11,6 +11,7 @@ import pytest
 from rollproof.core.errors import Permanent, UsageError
 from rollproof.matrix import CellResult, Fate, Matrix
 from rollproof.matrix.model import ActivityResult, matrix_json, read_matrix, write_matrix
+from rollproof.verdict.model import ActivityState
 from tests.matrix.samples import CRASH, MEMORY, ROLLING, as_expected, at, cell, failed, lost, matrix, not_applicable
 
 
@@ -22,7 +23,8 @@ from tests.matrix.samples import CRASH, MEMORY, ROLLING, as_expected, at, cell, 
         (lost("memory"), Fate.LOST),
         (lost("memory", degraded=3), Fate.LOST),
         (cell("stateless", verdict="unknown"), Fate.UNPROVED),
-        (cell("stateless", verdict="fail"), Fate.UNPROVED),  # the rehearsal broke a rule of AWS
+        (cell("stateless", verdict="fail"), Fate.SURVIVED),  # an activity was broken
+        (cell("stateless", verdict="fail", is_proof=False), Fate.UNPROVED),  # a rule of AWS was
         (failed("stateless"), Fate.UNPROVED),
         (not_applicable(), Fate.NOT_APPLICABLE),
     ],
@@ -56,13 +58,18 @@ def test_missing_is_what_was_never_played_or_could_not_be() -> None:
 
 
 def test_what_never_works_was_tried_in_every_run_and_never_well() -> None:
+    dead, untried = (
+        ActivityResult(ActivityState.DOES_NOT_WORK, 3, 0, "405"),
+        ActivityResult(ActivityState.NOT_TRIED, 0, 0),
+    )
+    broken = ActivityResult(ActivityState.FAILED, 2, 1, "hang")
     made = matrix(
-        cell("stateless", activities={"stream": ActivityResult(3, 0), "resume": ActivityResult(3, 0)}),
-        cell("stateless", CRASH, activities={"stream": ActivityResult(2, 0), "resume": ActivityResult(2, 1)}),
+        cell("stateless", activities={"stream": dead, "resume": dead}),
+        cell("stateless", CRASH, activities={"stream": dead, "resume": broken, "tasks": untried}),
     )
     assert made.stops_working("stateless") == ["stream"]
     assert made.stops_working("memory") == []
-    assert list(made.cells[1].broken) == ["stream", "resume"]
+    assert list(made.cells[1].broken) == ["resume"]
 
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:

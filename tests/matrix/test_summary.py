@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
+from dataclasses import replace
 
 from rollproof.matrix import CellStatus, Fate
+from rollproof.matrix.model import ActivityResult
 from rollproof.matrix.summary import activities, summarise
-from rollproof.verdict import Verdict, judge
+from rollproof.verdict import judge
+from rollproof.verdict.model import ActivityState, ActivityVerdict, Check, FailedCall, Outcome, Verdict
 from tests.matrix.samples import CRASH, REDIS, at
 from tests.verdict import stories
 
@@ -49,16 +50,35 @@ def test_an_outage_is_told_with_what_became_of_the_data() -> None:
     assert found.fate is Fate.LOST
 
 
-def test_activities_are_kept_by_kind() -> None:
-    failure = SimpleNamespace(signature="timeout")
-    verdict = SimpleNamespace(
+def test_activities_are_kept_by_name() -> None:
+    failure = FailedCall(31.0, "s1", 4, "confirm", "hang")
+    verdict = Verdict(
+        Outcome.FAIL,
+        "elicitation broken",
         activities=(
-            SimpleNamespace(kind="elicitation", tried=4, ok=1, first_failure=failure, cause="the reply went elsewhere"),
-            SimpleNamespace(kind="roots", tried=4, ok=4, first_failure=None, cause=""),
-        )
+            ActivityVerdict(
+                "elicitation",
+                "legacy",
+                ActivityState.FAILED,
+                4,
+                1,
+                first_failure=failure,
+                cause="the reply went astray",
+            ),
+            ActivityVerdict("roots", "modern", ActivityState.OK, 4, 4, name="roots (modern)"),
+        ),
     )
-    found = activities(cast("Verdict", verdict))
-    assert {kind: (x.tried, x.ok, x.signature, x.cause) for kind, x in found.items()} == {
-        "elicitation": (4, 1, "timeout", "the reply went elsewhere"),
-        "roots": (4, 4, "", ""),
+    found = activities(verdict)
+    assert found == {
+        "elicitation": ActivityResult(ActivityState.FAILED, 4, 1, "hang", "the reply went astray"),
+        "roots (modern)": ActivityResult(ActivityState.OK, 4, 4),
     }
+
+
+def test_a_run_that_breaks_a_rule_of_aws_proves_nothing() -> None:
+    records = stories.survived().records
+    verdict = judge(records)
+    broken = replace(verdict, outcome=Outcome.FAIL, checks=(Check("x", "x", Outcome.FAIL, "too early"),))
+    assert summarise(at("stateless"), broken, records).fate is Fate.UNPROVED
+    assert summarise(at("stateless"), replace(verdict, outcome=Outcome.FAIL), records).fate is Fate.SURVIVED
+    assert summarise(at("stateless"), replace(verdict, outcome=Outcome.UNKNOWN), records).fate is Fate.UNPROVED
