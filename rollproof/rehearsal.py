@@ -160,6 +160,7 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
         seed=rehearsal.seed,
         port=rehearsal.port,
         needs_redis=rehearsal.subject.needs_redis,
+        needs_request_state_key=rehearsal.subject.needs_request_state_key,
         redis_url=rehearsal.redis_url,
         balancer=rehearsal.balancer,
     )

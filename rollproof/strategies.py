@@ -18,13 +18,15 @@ from rollproof.probe import Era, ProbeOptions
 @dataclass(frozen=True)
 class Strategy:
     """`environment` of the sample server; `probe` the options of ProbeOptions that its clients have unless a flag says
-    otherwise; `expected` the verdict of a rolling deployment: survived, degraded or lost."""
+    otherwise; `expected` the verdict of a rolling deployment: survived, degraded or lost. With `shares_request_state`
+    all tasks have one MCP_REQUEST_STATE_KEY, made for the stage; without, each makes its own."""
 
     name: str
     summary: str
     environment: Mapping[str, str]
     expected: str
     uses_redis: bool = True
+    shares_request_state: bool = False
     probe: Mapping[str, Any] = field(default_factory=dict)
 
     def clients(self, options: ProbeOptions, given: Collection[str] = ()) -> ProbeOptions:
@@ -40,6 +42,7 @@ class Strategy:
 
 _STATEFUL = {"MCP_STATELESS_HTTP": "false"}
 _STATELESS = {"MCP_STATELESS_HTTP": "true"}
+_PERSISTENT = {"reinitialise": True, "retries": 3, "increments": "keyed"}
 
 STRATEGIES: Mapping[str, Strategy] = {
     strategy.name: strategy
@@ -47,6 +50,50 @@ STRATEGIES: Mapping[str, Strategy] = {
         Strategy("memory", "transport and state in a task's memory", _STATEFUL, "lost", uses_redis=False),
         Strategy("redis-state", "the tools' state in Redis, the transport in a task's memory", _STATEFUL, "lost"),
         Strategy("stateless", "stateless HTTP, state in Redis, session ids made by the client", _STATELESS, "survived"),
+        Strategy(
+            "stateless-minted",
+            "the same, with an id minted for clients that send none",
+            {**_STATELESS, "MCP_MINT_SESSION_ID": "true"},
+            "survived",
+            probe={"session_ids": "server"},
+        ),
+        Strategy(
+            "durable",
+            "mcp-persist: sessions recorded in Redis and adopted by any task; not what was under way",
+            {**_STATEFUL, "MCP_SESSIONS": "durable"},
+            "survived",
+        ),
+        Strategy(
+            "idempotent",
+            "sessions in a task's memory, idempotent tools, clients that begin again and repeat the whole operation",
+            _STATEFUL,
+            "degraded",
+            uses_redis=False,
+            probe=_PERSISTENT,
+        ),
+        Strategy(
+            "modern-default",
+            "2026-07-28 clients, state under ctx.session_id as it is: another one with every call",
+            {**_STATELESS, "MCP_REQUIRE_SESSION_ID": "false"},
+            "lost",
+            probe={"era": "modern", "session_ids": "server"},
+        ),
+        Strategy(
+            "modern-handles",
+            "2026-07-28 clients, session handles in Redis, one requestState key for all tasks",
+            _STATELESS,
+            "survived",
+            shares_request_state=True,
+            probe={"era": "modern", "session_ids": "handle"},
+        ),
+        Strategy(
+            "resilient",
+            "rollproof.sessions: any task serves any session, in both eras at once, without stickiness",
+            {**_STATEFUL, "MCP_SESSIONS": "resilient"},
+            "survived",
+            shares_request_state=True,
+            probe={"era": "both", "cookies": "none"},
+        ),
     )
 }
 

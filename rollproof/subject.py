@@ -33,13 +33,17 @@ CRASHES_AT_START = (sys.executable, "-c", "import sys; sys.exit('cannot start: n
 
 @dataclass(frozen=True)
 class Subject:
-    """What is put on the stage. `notes` are what the templates ask for and a rehearsal leaves out."""
+    """What is put on the stage. `notes` are what the templates ask for and a rehearsal leaves out.
+
+    What its tasks need that no template holds: a Redis, and one key for all to seal requestState with.
+    """
 
     settings: Settings
     images: Mapping[str, ImageSpec]
     needs_redis: bool
     is_sample: bool
     notes: tuple[str, ...] = ()
+    needs_request_state_key: bool = False
 
 
 def sample_root() -> Path:
@@ -77,8 +81,15 @@ def find_subject(
     )
     settings = _with_environment(reading.settings, {"HOST": "127.0.0.1"} | dict(environment or {}))
     start = ImageSpec(() if image else _start_command(app, command), root)
-    needs_redis = "REDIS_URL" in reading.secret_names and "REDIS_URL" not in (environment or {})
-    return Subject(settings, {settings.task_definition.image: start}, needs_redis, is_sample, reading.notes)
+    needed = set(reading.secret_names) - set(environment or {})
+    return Subject(
+        settings,
+        {settings.task_definition.image: start},
+        needs_redis="REDIS_URL" in needed,
+        is_sample=is_sample,
+        notes=reading.notes,
+        needs_request_state_key="MCP_REQUEST_STATE_KEY" in needed,
+    )
 
 
 def _start_command(app: str, command: str) -> tuple[str, ...]:
@@ -138,4 +149,9 @@ def with_strategy(subject: Subject, name: str) -> Subject:
     sources = {f"task_definition.environment.{variable}": f"--strategy {name}" for variable in strategy.environment}
     settings = _with_environment(subject.settings, strategy.environment)
     settings = replace(settings, sources={**settings.sources, **sources})
-    return replace(subject, settings=settings, needs_redis=subject.needs_redis and strategy.uses_redis)
+    return replace(
+        subject,
+        settings=settings,
+        needs_redis=subject.needs_redis and strategy.uses_redis,
+        needs_request_state_key=subject.needs_request_state_key and strategy.shares_request_state,
+    )

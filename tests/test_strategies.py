@@ -1,43 +1,40 @@
-"""Strategies bring their clients, and a flag wins over them."""
+"""The strategies: each is one the sample server understands, and each has its overlay."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
-from rollproof.core.errors import UsageError
-from rollproof.probe import CookieMode, Era, ProbeOptions, SessionIds
-from rollproof.strategies import STRATEGIES, Strategy, clients_of, fails_at_once
+from rollproof.strategies import STRATEGIES, Strategy
+from rollproof.subject import find_subject, with_strategy
+from server.settings import Settings
 
-PLAIN = ProbeOptions("http://127.0.0.1/mcp", sessions=4, open_streams=True)
-MODERN = Strategy("new", "", {}, "survived", probe={"era": "modern", "cookies": "none", "retries": 2})
-
-
-def test_clients_are_as_the_strategy_has_them() -> None:
-    found = MODERN.clients(PLAIN)
-    assert (found.era, found.cookies, found.retries) == (Era.MODERN, CookieMode.NONE, 2)
-    assert (found.sessions, found.session_ids) == (4, SessionIds.AUTO)
+COMPOSE = Path(__file__).parents[1] / "compose"
+EACH = [pytest.param(strategy, id=strategy.name) for strategy in STRATEGIES.values()]
 
 
-def test_what_was_asked_for_stays() -> None:
-    found = MODERN.clients(PLAIN, {"era", "retries"})
-    assert (found.era, found.retries, found.cookies) == (Era.LEGACY, 0, CookieMode.NONE)
+@pytest.mark.parametrize("strategy", EACH)
+def test_the_server_starts_with_what_a_strategy_sets(strategy: Strategy) -> None:
+    subject = with_strategy(find_subject(), strategy.name)
+    environment = {**subject.settings.task_definition.environment}
+    if subject.needs_redis:
+        environment["REDIS_URL"] = "redis://redis"
+    settings = Settings.from_environment(environment)
+    assert (settings.redis_url is not None) is strategy.uses_redis
+    assert subject.needs_request_state_key is strategy.shares_request_state
 
 
-def test_modern_clients_open_no_stream_unless_asked_to() -> None:
-    assert not MODERN.clients(PLAIN).open_streams
-    assert MODERN.clients(PLAIN, {"open_streams"}).open_streams
-    assert MODERN.clients(PLAIN, {"era"}).open_streams
+@pytest.mark.parametrize("strategy", EACH)
+def test_a_strategys_overlay_sets_it_and_says_how_it_is_used(strategy: Strategy) -> None:
+    overlay = COMPOSE / f"{strategy.name}.yml"
+    text = overlay.read_text()
+    assert f"-f compose/{overlay.name} up -d --wait" in text.splitlines()[1]
+    assert yaml.safe_load(text) == {
+        "services": {"orchestrator": {"environment": {"ROLLPROOF_STRATEGY": strategy.name}}}
+    }
 
 
-def test_without_a_strategy_nothing_changes() -> None:
-    assert clients_of(PLAIN, "") is PLAIN
-    assert not fails_at_once("")
-    with pytest.raises(UsageError, match="unknown strategy"):
-        clients_of(PLAIN, "hope")
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
-def test_the_clients_of_every_strategy_are_possible(strategy: Strategy) -> None:
-    strategy.clients(PLAIN).validate()
-    assert strategy.expected in ("survived", "degraded", "lost")
-    assert fails_at_once(strategy.name) == (strategy.expected == "lost")
+def test_no_secret_is_part_of_a_strategy() -> None:
+    assert not [name for each in STRATEGIES.values() for name in each.environment if name.endswith(("_KEY", "_URL"))]

@@ -34,7 +34,13 @@ class TestSample:
 
     @pytest.mark.parametrize(
         ("strategy", "stateless", "needs_redis"),
-        [("stateless", "true", True), ("redis-state", "false", True), ("memory", "false", False)],
+        [
+            ("stateless", "true", True),
+            ("redis-state", "false", True),
+            ("memory", "false", False),
+            ("durable", "false", True),
+            ("idempotent", "false", False),
+        ],
     )
     def test_a_strategy_is_an_environment_that_says_where_it_came_from(
         self, strategy: str, stateless: str, needs_redis: bool

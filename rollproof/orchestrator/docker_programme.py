@@ -21,8 +21,12 @@ class Programme:
     def is_same_play(self, other: Programme) -> bool:
         """Whether a service that was set with one of them is what the other asks for."""
         mine, theirs = self.plan, other.plan
-        return (mine.settings, mine.timing, mine.speed, mine.seed, mine.needs_redis, self.strategy) == (
-            theirs.settings, theirs.timing, theirs.speed, theirs.seed, theirs.needs_redis, other.strategy,
+        return (
+            mine.settings, mine.timing, mine.speed, mine.seed, mine.needs_redis, mine.needs_request_state_key,
+            self.strategy,
+        ) == (
+            theirs.settings, theirs.timing, theirs.speed, theirs.seed, theirs.needs_redis,
+            theirs.needs_request_state_key, other.strategy,
         )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ from rollproof.orchestrator.stage_files import (
 )
 from rollproof.orchestrator.stage_state import StageState
 from rollproof.orchestrator.store import JsonFileStore
+from rollproof.orchestrator.task_secrets import task_secrets
 
 _PARTS_PATIENCE_S = 60.0
 _SIGTERM_PATIENCE_S = 3.0
@@ -103,7 +104,7 @@ class DockerStage:
             store=JsonFileStore(store_file(plan.state_dir)),
             recorder=self.history,
             logs=plan.run_dir / "logs",
-            secrets={} if parts.redis is None else {"REDIS_URL": parts.redis.url},
+            secrets=task_secrets(plan, parts.redis),
             requests_recorded=_requests_recorded(self.run_dir) if self.adopted else 0,
         )
         self.running = asyncio.create_task(self._run(), name="orchestrator")

@@ -46,6 +46,7 @@ from rollproof.orchestrator.stage_files import (
 )
 from rollproof.orchestrator.stage_state import StageState
 from rollproof.orchestrator.store import JsonFileStore
+from rollproof.orchestrator.task_secrets import task_secrets
 
 Listener = Callable[[Record], None]
 
@@ -70,7 +71,7 @@ class LocalStage:
             store=JsonFileStore(store_file(plan.state_dir)),
             recorder=parts.history,
             logs=plan.run_dir / "logs",
-            secrets={} if parts.redis is None else {"REDIS_URL": parts.redis.url},
+            secrets=task_secrets(plan, parts.redis),
             requests_recorded=_requests_recorded(plan) if self.adopted else 0,
         )
         self.running = asyncio.create_task(self._run(), name="orchestrator")

@@ -42,6 +42,7 @@ class StagePlan:
     host: str = "127.0.0.1"
     port: int = 0  # of the load balancer; 0: a free one
     needs_redis: bool = True
+    needs_request_state_key: bool = False  # MCP_REQUEST_STATE_KEY, one for all tasks of the stage
     redis_url: str = ""
     balancer: BalancerKind = BalancerKind.EMBEDDED  # of the local stage; Compose has its own
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cfnlint.api import lint_file  # type: ignore[import-untyped]
 
 from rollproof.api.stacks import Stacks, resolve_stacks
 from rollproof.api.template import Resource
+from server.settings import Settings, SettingsError
 from tests.api.templates import ECS, INFRASTRUCTURE
 
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/1"
@@ -133,8 +135,34 @@ def test_the_redis_url_is_a_secret_and_nowhere_else(stacks: Stacks) -> None:
     url = _one(stacks, "RedisUrl").properties["SecretString"]
     assert url.startswith("rediss://:{{resolve:secretsmanager:<RedisAuthToken>}}@<Redis.PrimaryEndPoint.Address>:")
     (container,) = _one(stacks, "TaskDefinition").properties["ContainerDefinitions"]
-    assert container["Secrets"] == [{"Name": "REDIS_URL", "ValueFrom": "<RedisUrl>"}]
-    assert not any("REDIS" in variable["Name"] for variable in container["Environment"])
+    secrets = {each["Name"]: each["ValueFrom"] for each in container["Secrets"]}
+    assert secrets == {"MCP_REQUEST_STATE_KEY": "<RequestStateKey>", "REDIS_URL": "<RedisUrl>"}
+    assert not secrets.keys() & {variable["Name"] for variable in container["Environment"]}
+
+
+def test_the_key_of_request_states_is_made_by_aws_and_long_enough(stacks: Stacks) -> None:
+    made = _one(stacks, "RequestStateKey").properties["GenerateSecretString"]
+    key = "k" * made["PasswordLength"]
+    assert Settings.from_environment({"MCP_REQUEST_STATE_KEY": key}).request_state_key == key.encode()
+
+
+@pytest.mark.parametrize("sessions", ["sdk", "durable", "resilient"])
+@pytest.mark.parametrize("stateless", ["true", "false"])
+@pytest.mark.parametrize("minted", ["true", "false"])
+def test_the_server_knows_each_choice_of_sessions(sessions: str, stateless: str, minted: str) -> None:
+    parameters = {"Sessions": sessions, "StatelessHttp": stateless, "MintSessionId": minted}
+    (container,) = _one(resolve_stacks([INFRASTRUCTURE, ECS], parameters), "TaskDefinition").properties[
+        "ContainerDefinitions"
+    ]
+    environment = {each["Name"]: str(each["Value"]) for each in container["Environment"]}
+    is_sensible = (sessions == "sdk" or stateless == "false") and (minted == "false" or stateless == "true")
+    with nullcontext() if is_sensible else pytest.raises(SettingsError, match="MCP_STATELESS_HTTP"):
+        settings = Settings.from_environment({**environment, "REDIS_URL": "redis://redis"})
+        assert (settings.sessions, settings.stateless_http, settings.mint_session_id) == (
+            sessions,
+            stateless == "true",
+            minted == "true",
+        )
 
 
 def _statements(role: Resource) -> list[dict[str, Any]]:
@@ -144,16 +172,22 @@ def _statements(role: Resource) -> list[dict[str, Any]]:
 
 def test_roles_may_do_the_least(stacks: Stacks) -> None:
     granted = {each["Sid"]: each["Resource"] for each in _statements(_one(stacks, "ExecutionRole"))}
-    assert granted == {"Login": "*", "Pull": "<Repository.Arn>", "Log": "<ServerLogGroup.Arn>", "Secret": "<RedisUrl>"}
+    assert granted == {
+        "Login": "*",
+        "Pull": "<Repository.Arn>",
+        "Log": "<ServerLogGroup.Arn>",
+        "Secret": "<RedisUrl>",
+        "RequestStateKey": "<RequestStateKey>",
+    }
     assert _statements(_one(stacks, "TaskRole")) == []
     (trust,) = _one(stacks, "TaskRole").properties["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": "123456789012"}
 
 
-def test_sessions_in_memory_need_no_secret() -> None:
+def test_sessions_in_memory_need_no_redis_url() -> None:
     stacks = resolve_stacks([INFRASTRUCTURE, ECS], {"SessionStore": "memory"})
     (container,) = _one(stacks, "TaskDefinition").properties["ContainerDefinitions"]
-    assert "Secrets" not in container
+    assert [each["Name"] for each in container["Secrets"]] == ["MCP_REQUEST_STATE_KEY"]
     assert "Secret" not in [each["Sid"] for each in _statements(_one(stacks, "ExecutionRole"))]
 
 

@@ -86,8 +86,8 @@ def test_our_templates_give_every_knob_with_its_source(ours: KnobReading) -> Non
     environment = ours.settings.task_definition.environment
     variables = {f"task_definition.environment.{name}" for name in environment}
     assert set(ours.settings.sources) == {knob.path for knob in KNOBS} | variables
-    assert ours.secret_names == ("REDIS_URL",)
-    assert "REDIS_URL" not in environment
+    assert ours.secret_names == ("MCP_REQUEST_STATE_KEY", "REDIS_URL")
+    assert not environment.keys() & set(ours.secret_names)
 
 
 def test_our_templates_deploy_what_the_experiment_deployed(ours: KnobReading) -> None:
@@ -180,7 +180,7 @@ def test_parameters_change_the_environment() -> None:
     environment = reading.settings.task_definition.environment
     assert (environment["MCP_STATELESS_HTTP"], environment["APP_VERSION"]) == ("false", "v2")
     assert reading.settings.task_definition.image.endswith(":v2")
-    assert reading.secret_names == ()
+    assert reading.secret_names == ("MCP_REQUEST_STATE_KEY",)
 
 
 def test_a_silent_template_gives_aws_defaults(tmp_path: Path) -> None:
