@@ -26,7 +26,7 @@ from rollproof.probe.tasks import run_as_task
 from rollproof.probe.waiting import wait
 
 _ROUNDS = 4  # of questions in one call
-_PROGRESS_S, _RESUME_S, _TASK_S, _STEPS = 0.4, 1.0, 0.4, 4
+_STEPS = 4  # of a slow call
 _WITHOUT_STREAM = "the server offers the session no stream"
 
 
@@ -77,7 +77,9 @@ class Activities:
             case Activity.DELETE:
                 attempt = await delete_one(self._new_client(), self._plan, self._options)
             case Activity.TASKS:
-                attempt = await run_as_task(self._client, self._plan.slow_call(_TASK_S), self._options)
+                attempt = await run_as_task(
+                    self._client, self._plan.slow_call(self._options.activity_slow_s), self._options
+                )
         if attempt is not None:
             self._write(activity, number, attempt)
             if activity is not Activity.DELETE:
@@ -137,12 +139,12 @@ class Activities:
         return Asked(answer)
 
     async def _progress(self) -> Attempt:
-        step = self._plan.slow_call(_PROGRESS_S, _STEPS)
+        step = self._plan.slow_call(self._options.activity_slow_s, _STEPS)
         answer = await self._call(step.tool, step.arguments, progress=True)
         return judging.judge_progress(step.tool, answer, step.arguments.get("steps", 0))
 
     async def _resume(self) -> Attempt:
-        step = self._plan.slow_call(_RESUME_S, _STEPS)
+        step = self._plan.slow_call(self._options.activity_slow_s, _STEPS)
         within_s = self._options.activity_timeout_s
         answer, was_broken = await self._client.call_tool_in_two(step.tool, step.arguments, within_s)
         return judging.judge_resumed(step.tool, answer, was_broken=was_broken)

@@ -89,6 +89,7 @@ class ProbeOptions:
     activities: tuple[Activity, ...] = ()  # one after each operation, in turn
     answer_delay_s: float = 0.2  # a client thinks before it answers a server's question
     activity_timeout_s: float = 10.0  # for each answer of an activity
+    activity_slow_s: float = 0.8  # how long the slow calls of activities last
     notice_within_s: float = 5.0  # an announcement that is not on the stream by then is late
     tool: str = ""  # call this tool instead of the sample's
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -119,6 +120,11 @@ class ProbeOptions:
             raise UsageError(
                 f"request_timeout_s ({self.request_timeout_s:g}) would end every slow call ({self.slow_s:g} s)",
                 hint="raise the request timeout above slow_s",
+            )
+        if self.activity_timeout_s <= self.activity_slow_s:
+            raise UsageError(
+                f"activity_timeout_s ({self.activity_timeout_s:g}) would end every slow call of an activity",
+                hint="raise it above activity_slow_s",
             )
         if self.arguments and not self.tool:
             raise UsageError("arguments are given, but no tool", hint="name it with --tool")
@@ -168,6 +174,6 @@ class ProbeOptions:
             if getattr(self, name) < minimum:
                 raise UsageError(f"{name} is {getattr(self, name):g}", hint=f"the least is {minimum}")
         times = ("slow_s", "request_timeout_s", "connect_timeout_s", "start_timeout_s")
-        for name in (*times, "activity_timeout_s", "notice_within_s", "max_answer_bytes"):
+        for name in (*times, "activity_timeout_s", "activity_slow_s", "notice_within_s", "max_answer_bytes"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name):g}", hint="it must be above 0")

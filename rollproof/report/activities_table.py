@@ -41,6 +41,6 @@ def _told(activity: ActivityVerdict) -> str:
     first = activity.first_failure
     if activity.state is ActivityState.NOT_TRIED:
         return "not tried: the server has no tool for it, or no session came to it"
-    if first is None:
+    if first is None or activity.state is ActivityState.UNSUPPORTED:
         return activity.state.value
     return f"{activity.state}: {outcomes_of(activity)}; first {first.session} at {at(first.t)}: {first.signature}"

@@ -2,7 +2,8 @@
 
 An activity (elicitation, a stream, resumption, ...) is judged by kind and era, apart from the sessions: it may fail in
 all of them while every session survives. One that was ok at least once works; its failures from the disruption on are
-the rollout's, and fail the rehearsal. One that never was ok does not work with this server, whatever is replaced.
+the rollout's, and fail the rehearsal. One that never was ok does not work with this server, whatever is replaced, or
+is not offered by it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def _state(outcomes: Counter[str], failures: int, during: int) -> ActivityState:
         if during:
             return ActivityState.FAILED
         return ActivityState.UNSTEADY if failures else ActivityState.OK
-    return ActivityState.DOES_NOT_WORK if failures else ActivityState.UNSUPPORTED
+    # Where the server said once that it does not offer it, what failed besides is the session's own loss.
+    return ActivityState.UNSUPPORTED if outcomes[UNSUPPORTED] else ActivityState.DOES_NOT_WORK
 
 
 def _signature(call: Call) -> str:

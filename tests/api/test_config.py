@@ -6,7 +6,7 @@ import pytest
 
 from rollproof.api.config import Config, load_config
 from rollproof.core.errors import UsageError
-from rollproof.probe.options import CookieMode, ProbeOptions
+from rollproof.probe.options import Activity, CookieMode, ProbeOptions
 
 FULL = """
 [template]
@@ -71,6 +71,11 @@ def test_a_full_file_is_read(tmp_path: Path) -> None:
     assert config.source == "rollproof.toml"
 
 
+def test_activities_are_a_list_of_names(tmp_path: Path) -> None:
+    config = _load(tmp_path, "[probe]\nactivities = ['roots', 'stream', 'roots']\n")
+    assert config.probe == {"activities": (Activity.ROOTS, Activity.STREAM)}
+
+
 def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     assert _load(tmp_path, "") == Config(path=tmp_path / "rollproof.toml")
 
@@ -87,6 +92,8 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
         ("[probe]\nsessions = 'many'\n", ":2: sessions must be int, not 'many'", ""),
         ("[probe]\nsessions = true\n", ":2: sessions must be int, not True", ""),
         ("[probe]\nheaders = 1\n", ":2: headers must be a table, not 1", ""),
+        ("[probe]\nactivities = ['sing']\n", ":2: activities is a list of some of elicitation, ", ""),
+        ("[probe]\nactivities = 'roots'\n", ":2: activities is a list of some of elicitation, ", ""),
         ("[probe]\ncookies = 'some'\n", ":2: cookies is one of full, first, none, not 'some'", ""),
         ("[template]\nfiles = 'a'\n", ":2: files must be a list of paths", ""),
         ("[template]\nparameters = 3\n", ":2: [template.parameters] must be a table", ""),

@@ -30,6 +30,10 @@ SAMPLE_TOOLS = [
     _tool("increment", name="string", idempotency_key="string"),
     _tool("slow", seconds="number"),
 ]
+CLIENT_TOOLS = [
+    _tool("confirm", question="string", token="string"),
+    _tool("announce", text="string"),
+]
 
 
 class Task:
@@ -55,6 +59,7 @@ class FakeMcp:
         self.initialized = 0
         self.deleted: list[str] = []
         self.served: list[str] = []  # tools and methods, in order
+        self.replies: asyncio.Queue[Message] = asyncio.Queue()  # of clients that were asked something
         self.release_slow = asyncio.Event()
         self.slow_begun = asyncio.Event()
 
@@ -90,6 +95,9 @@ class FakeMcp:
             await reply.json(200, self.result(request, {"tools": self.tools}))
         elif method == "tools/call":
             await self._call(task, session_id, request, reply)
+        elif "result" in request.message:
+            self.replies.put_nowait(request.message)
+            await reply.body(202)
         else:
             await reply.body(202)
 

@@ -20,19 +20,28 @@ DEADLINE_S = 10.0
 
 
 class Switch:
-    """An ASGI application that hands each request to one replica. `served`: (method, replica) in order."""
+    """An ASGI application that hands each request to one replica.
+
+    `served`: (method, replica) in order; `session_ids`: every Mcp-Session-Id that a request carried.
+    """
 
     def __init__(self, replicas: Sequence[Starlette]) -> None:
-        self._replicas = replicas
+        self._replicas: list[Any] = list(replicas)
         self._turn = count()
         self.turns: deque[int] = deque()
         self.only: int | None = None  # all requests go there
         self.served: list[tuple[str, int]] = []
+        self.session_ids: set[str] = set()
         self.url = ""
+
+    def replace(self, number: int, application: Any) -> None:
+        """Put another ASGI application in a replica's place; the replica's own lifespan goes on."""
+        self._replicas[number] = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         number = self._next()
         self.served.append((scope["method"], number))
+        self.session_ids |= {value.decode() for name, value in scope["headers"] if name == b"mcp-session-id"}
         await self._replicas[number](scope, receive, send)
 
     def _next(self) -> int:
