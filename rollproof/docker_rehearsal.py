@@ -77,7 +77,7 @@ def order_of(rehearsal: local.Rehearsal, *, is_as_it_is: bool) -> Order:
 def programme_of(rehearsal: local.Rehearsal, state_dir: Path = Path("."), runs_dir: Path = Path(".")) -> Programme:
     """What the orchestrator sets a stage with. It takes its own directories, whatever a client names."""
     plan = local.stage_plan(rehearsal, state_dir, runs_dir)
-    return Programme(plan, rehearsal.template, rehearsal.strategy)
+    return Programme(plan, rehearsal.template, rehearsal.strategy, rehearsal.platform)
 
 
 def write_order(order: Order) -> bytes:
@@ -160,6 +160,7 @@ def _as_local(order: Order, stage: RemoteStage) -> local.Rehearsal:
         timeout_s=order.timeout_s,
         command=order.command,
         strategy=programme.strategy,
+        platform=programme.platform,
         bad_commands=IN_CONTAINERS,
         needs_warm_up=order.needs_warm_up and not fails_at_once(programme.strategy),
         measure_s=order.measure_s,

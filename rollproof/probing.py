@@ -21,7 +21,6 @@ MEASURED_DELAY_S = 0.2
 _WARM_UP_S = 60.0
 _STEPS_AT_MOST = 6  # before a session's first operation is done: its phase, and the operation itself
 _IDLE_S = 3.0
-_LOOK_S = 0.1
 
 
 @asynccontextmanager
@@ -47,28 +46,13 @@ async def probing(
 
 
 async def warm_up(stage: Stage, probe: Probe, *, is_needed: bool = True) -> bool:
-    """Until every session has written and read once. Where that is not needed, False as soon as each has failed once.
+    """Until every session has written and read once; where that is not needed, until each has tried. Have all?
 
-    Raises Temporary where they cannot, and have to.
+    Raises Temporary where they have not, and have to.
     """
-    steps_s = _STEPS_AT_MOST * probe.options.delay_s + probe.options.activities_warm_up_s
-    warm = asyncio.ensure_future(probe.warmed_up(_WARM_UP_S + steps_s))
-    failing = asyncio.ensure_future(_all_failing(probe, is_enough=not is_needed))
-    try:
-        await together(stage, asyncio.wait({warm, failing}, return_when=asyncio.FIRST_COMPLETED))
-        if warm.done():
-            warm.result()
-        return warm.done()
-    finally:
-        warm.cancel()
-        failing.cancel()
-        await asyncio.gather(warm, failing, return_exceptions=True)
-
-
-async def _all_failing(probe: Probe, *, is_enough: bool) -> None:
-    """Returns once as many calls have failed as there are sessions; never if that is not enough."""
-    while not (is_enough and probe.progress.failures >= probe.progress.sessions):
-        await asyncio.sleep(_LOOK_S)
+    within_s = _WARM_UP_S + _STEPS_AT_MOST * probe.options.delay_s + probe.options.activities_warm_up_s
+    await together(stage, probe.warmed_up(within_s) if is_needed else probe.all_tried(within_s))
+    return probe.progress.warmed_up >= probe.progress.sessions
 
 
 async def measure(stage: Stage, options: ProbeOptions, mcp_path: str, seed: int, seconds: float) -> None:

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 from rollproof.api.knobs import setting_rows
 from rollproof.core.deployment import failure_threshold
 from rollproof.core.errors import Permanent, Temporary
+from rollproof.core.platforms import FARGATE, find_platform, settings_on_platform, source_of, timing_on_platform
 from rollproof.core.settings import Settings
 from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
 from rollproof.core.world import World
@@ -35,6 +36,7 @@ from rollproof.orchestrator.local_stage import open_stage
 from rollproof.orchestrator.redis_outage import not_ours
 from rollproof.orchestrator.stage import Service, Stage
 from rollproof.orchestrator.stage_files import BalancerKind, StagePlan
+from rollproof.platforms import check_platform, probe_on_platform
 from rollproof.probe import ProbeOptions
 from rollproof.probing import measure, probing, together, warm_up
 from rollproof.report import write_reports
@@ -69,6 +71,7 @@ class Rehearsal:
     timeout_s: float = 0.0  # for each wait for a steady state; 0: from the timings
     command: str = "rollproof rehearse"
     strategy: str = ""
+    platform: str = FARGATE  # whose settings `subject` and `timing` have: see `on_platform`
     bad_commands: BadCommands = field(default_factory=lambda: AS_PROCESSES)
     probe_given: tuple[str, ...] = ()  # fields of `probe` that were asked for: a strategy of the stage's leaves them
     needs_warm_up: bool = True  # off: sessions that fail from the first call on are disrupted all the same
@@ -102,6 +105,7 @@ async def rehearse(
     )
     if rehearsal.disruption is Disruption.REDIS_RESTART and rehearsal.redis_url:
         raise not_ours("REDIS_URL given")
+    check_platform(rehearsal.platform, rehearsal.settings, rehearsal.probe, rehearsal.disruption)
     await clear_abandoned(Path(tempfile.gettempdir()))
     with run_directory(rehearsal.runs_dir, rehearsal.name) as run_dir, _temporary_directory() as directory:
         plan = stage_plan(rehearsal, directory / "stage", run_dir)
@@ -109,6 +113,20 @@ async def rehearse(
             record_settings(stage, rehearsal)
             await play(stage, rehearsal)
     return Rehearsed(write_reports(run_dir, read_history(run_dir / "history.jsonl")), run_dir)
+
+
+def on_platform(rehearsal: Rehearsal, name: str) -> Rehearsal:
+    """The same on another platform, with no more sessions than that has by default. Raises UsageError, NotModelled."""
+    subject = rehearsal.subject
+    moved = replace(
+        rehearsal,
+        subject=replace(subject, settings=settings_on_platform(subject.settings, name)),
+        timing=timing_on_platform(rehearsal.timing, name),
+        probe=probe_on_platform(rehearsal.probe, name),
+        platform=name,
+    )
+    check_platform(name, moved.settings, moved.probe, moved.disruption)
+    return moved
 
 
 @contextmanager
@@ -176,7 +194,8 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
         await measure(stage, probe_of, path, seed, rehearsal.measure_s)
     try:
         async with probing(stage, probe_of, path, seed) as probe:
-            if not await warm_up(stage, probe, is_needed=rehearsal.needs_warm_up):
+            keeps_sessions = find_platform(rehearsal.platform).keeps_sessions
+            if not await warm_up(stage, probe, is_needed=rehearsal.needs_warm_up and keeps_sessions):
                 stage.history.record("mark", name="not-warmed-up")
             is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
             await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
@@ -287,10 +306,12 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
     for row in setting_rows(settings, template):
         extra = {} if row.template_value is None else {"template_value": row.template_value}
         record("setting", name=row.name, value=row.value, source=row.source, **extra)
-    used = scale_timing(rehearsal.timing, rehearsal.speed)
+    used, profile = scale_timing(rehearsal.timing, rehearsal.speed), find_platform(rehearsal.platform).timing
     for timing in fields(used):
         changed = getattr(rehearsal.timing, timing.name) != getattr(AWS, timing.name)
         source = "--set" if changed else timing.metadata["source"]
+        if changed and profile.get(timing.name) == getattr(rehearsal.timing, timing.name):
+            source = source_of(rehearsal.platform)
         record("setting", name=f"timing.{timing.name}", value=getattr(used, timing.name), source=source)
     others: Mapping[str, Any] = {
         "stage": stage_name,
@@ -300,6 +321,7 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
         "disruption": JUDGED_AS[rehearsal.disruption],
         "disruption_name": rehearsal.disruption.value,
         "strategy": rehearsal.strategy,
+        "platform": rehearsal.platform,
         "command": rehearsal.command,
         "endpoint": stage.endpoint,
         "balancer": stage.balancer,

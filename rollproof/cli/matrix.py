@@ -10,16 +10,18 @@ import typer
 
 from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
-from rollproof.cli.matrix_cells import CellPlayer
+from rollproof.cli.matrix_cells import CellPlayer, with_what_is_not_modelled
 from rollproof.cli.matrix_progress import MatrixProgress
 from rollproof.cli.players import PLAYERS
 from rollproof.cli.running import err, out, run, wide_out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
+from rollproof.core.platforms import FARGATE
 from rollproof.matrix import Asked, Matrix, load_matrix, plan_matrix, play_matrix
 from rollproof.matrix.markdown import matrix_markdown
 from rollproof.matrix.model import matrix_json, read_matrix
 from rollproof.matrix.terminal import render_matrix
+from rollproof.probe import flags
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -73,12 +75,14 @@ def command(
     render: Render = None,
     measure: Measure = 10.0,
     stage: StageOption = StageName.LOCAL,
+    platform: o.PlatformOption = FARGATE,
     set_: o.Set = None,
     speed: o.Speed = 20.0,
     seed: o.Seed = 1,
     sessions: c.Sessions = 10,
     delay: c.Delay = 0.5,
     slow_s: c.Slow = 1.0,
+    activities: c.ActivitiesOption = "all",
     balancer: o.Balancer = None,
     runs: o.Runs = Path("runs"),
     markdown: Markdown = False,
@@ -96,8 +100,10 @@ def command(
         asked = Asked(
             stage.value, sessions=sessions, delay_s=delay, slow_s=slow_s, speed=speed, seed=seed,
             settings=tuple(set_ or ()), measure_s=measure, balancer=(balancer or PLAYERS[stage].balancer).value,
+            platform=platform, activities=flags.activities(activities),
         )  # fmt: skip
         matrix = plan_matrix(asked, _names(strategies), _names(disruptions), o.command_line())
+        matrix = with_what_is_not_modelled(matrix)
         directory = runs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-matrix"
     with MatrixProgress(err) as progress:
         matrix = _play(matrix, directory, progress)
@@ -123,7 +129,7 @@ def _names(given: str) -> list[str]:
 def _check_resumed(context: typer.Context) -> None:
     """A matrix goes on as it began."""
     others = ("strategies", "disruptions", "stage", "set_", "speed", "seed", "sessions", "delay", "slow_s", "measure",
-              "balancer", "runs")  # fmt: skip
+              "balancer", "platform", "activities", "runs")  # fmt: skip
     if o.are_given(context, *others):
         raise UsageError("--resume goes on as the matrix began", hint="leave out what says how to play it")
 

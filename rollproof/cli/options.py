@@ -15,6 +15,7 @@ import typer
 from rollproof.api.config import Config, load_config
 from rollproof.api.knobs import apply_overrides, apply_timing_overrides, split_overrides
 from rollproof.core.errors import UsageError
+from rollproof.core.platforms import FARGATE, PLATFORMS, settings_on_platform, timing_on_platform
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
 from rollproof.core.validate import validate
@@ -62,6 +63,16 @@ Strategy = Annotated[
         metavar="NAME",
         help="Sample server only, see docs/strategies.md: stateless (as its templates deploy it), memory, ...",
         rich_help_panel=SUBJECT,
+    ),
+]
+PlatformOption = Annotated[
+    str,
+    typer.Option(
+        "--platform",
+        metavar="NAME",
+        envvar="ROLLPROOF_PLATFORM",
+        help=f"What runs the tasks, see docs/platforms.md: {', '.join(PLATFORMS)}.",
+        rich_help_panel=STAGE,
     ),
 ]
 Set = Annotated[
@@ -141,14 +152,15 @@ def choose(
     parameter: Sequence[str] | None = None,
     env: Sequence[str] | None = None,
     strategy: str = "",
+    platform: str = FARGATE,
     sets: Sequence[str] | None = None,
     config_file: Path | None = None,
     speed: float = 1.0,
     environment: Mapping[str, str] | None = None,
 ) -> Chosen:
-    """What the flags and rollproof.toml say; flags win. `environment` is what the stage itself adds to the tasks'.
+    """What the flags and rollproof.toml say; flags win, and a platform's profile goes under both.
 
-    Raises UsageError, or NotModelled, before anything starts.
+    `environment` is what the stage itself adds to the tasks'. Raises UsageError, or NotModelled.
     """
     if not 0 < speed <= MAX_SPEED:
         raise UsageError(f"--speed {speed:g} is out of range", hint=f"above 0, at most {MAX_SPEED:g}")
@@ -167,7 +179,7 @@ def choose(
     before = subject.settings
     if strategy:
         subject = with_strategy(subject, strategy)
-    settings, timing = subject.settings, Timing()
+    settings, timing = settings_on_platform(subject.settings, platform), timing_on_platform(Timing(), platform)
     layers = [(config.overrides, config.source)] if config else []
     for overrides, source in [*layers, (pairs("--set", sets), "--set")]:
         ours, timings = split_overrides(overrides)

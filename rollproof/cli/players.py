@@ -10,12 +10,13 @@ from typing import Protocol
 from rollproof.cli.running import NOTHING_LEFT, run
 from rollproof.cli.stage import StageName, compose_stage
 from rollproof.core.errors import UsageError
+from rollproof.core.platforms import refuse_elsewhere
 from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, order_of, rehearse_in_compose
 from rollproof.history import Record
 from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.rehearsal import Rehearsal, Rehearsed, rehearse
 
-OF_THE_SERVICE = ("image", "template", "parameter", "env", "strategy", "set_", "config", "speed", "seed")
+OF_THE_SERVICE = ("image", "template", "parameter", "env", "strategy", "platform", "set_", "config", "speed", "seed")
 """Flags that set something of the service: a docker stage that is up is rehearsed as it is without them."""
 
 
@@ -74,6 +75,14 @@ def check_flags(player: Player, given: Mapping[str, str]) -> None:
         if value and flag in player.refused:
             message, hint = player.refused[flag]
             raise UsageError(f"{flag}: {message}", hint=hint)
+
+
+def check_stage(player: Player, rehearsal: Rehearsal) -> None:
+    """Raises NotModelled for a platform that this stage, or its balancer, does not play."""
+    if not isinstance(player, LocalPlayer):
+        refuse_elsewhere(rehearsal.settings.platform, "the docker stage")
+    elif rehearsal.balancer is not BalancerKind.EMBEDDED:
+        refuse_elsewhere(rehearsal.settings.platform, rehearsal.balancer)
 
 
 class EachSetsItsOwn:

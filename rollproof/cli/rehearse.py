@@ -12,11 +12,13 @@ import typer
 from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
-from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, play
+from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, check_stage, play
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
+from rollproof.core.platforms import FARGATE
 from rollproof.disruptions import Disruption
+from rollproof.platforms import check_platform, probe_on_platform
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds, flags
 from rollproof.rehearsal import Rehearsal
 from rollproof.report import render_terminal, summary_json
@@ -38,6 +40,8 @@ rollproof rehearse --command "node server.js" --template infra/ecs.yaml
 rollproof rehearse --set deregistration_delay_s=30 --set sticky_overrides_drain=true
 
 rollproof rehearse --disruption bad-image                does the circuit breaker save the sessions?
+
+rollproof rehearse --platform lambda --strategy memory   instances frozen between calls, and new at each
 
 rollproof rehearse --stage docker                        the same with containers and nginx
 
@@ -63,6 +67,7 @@ def command(
     parameter: o.Parameter = None,
     env: o.Env = None,
     strategy: o.Strategy = "",
+    platform: o.PlatformOption = FARGATE,
     disruption: DisruptionOption = Disruption.ROLLING,
     set_: o.Set = None,
     config: o.ConfigFile = None,
@@ -98,7 +103,7 @@ def command(
     check_flags(player, {"--app": app, "--command": command_, "--image": image, "--redis-url": redis_url})
     chosen = o.choose(
         app=app, command=command_, image=image, template=template, parameter=parameter, env=env, strategy=strategy,
-        sets=set_, config_file=config, speed=speed, environment=player.environment,
+        platform=platform, sets=set_, config_file=config, speed=speed, environment=player.environment,
     )  # fmt: skip
     probe = ProbeOptions(
         "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
@@ -108,6 +113,11 @@ def command(
     configured = chosen.config.probe if chosen.config else {}
     probe_given = c.given(context) | configured.keys()
     probe = replace(clients_of(probe, strategy, probe_given), **configured)
+    usual = probe_on_platform(probe, platform)
+    if not o.are_given(context, "sessions"):
+        probe = replace(probe, sessions=usual.sessions)
+    if not o.are_given(context, "streams"):
+        probe = replace(probe, open_streams=usual.open_streams)
     probe.validate()
     rehearsal = Rehearsal(
         chosen.subject, chosen.template, timing=chosen.timing, disruption=disruption, probe=probe,
@@ -115,7 +125,10 @@ def command(
         name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
         timeout_s=timeout, command=o.command_line(), strategy=strategy, balancer=balancer or player.balancer,
         probe_given=tuple(sorted(probe_given)), needs_warm_up=not fails_at_once(strategy),
+        platform=platform,
     )  # fmt: skip
+    check_platform(platform, rehearsal.settings, probe, disruption)
+    check_stage(player, rehearsal)
     for note in chosen.subject.notes:
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)
     is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)

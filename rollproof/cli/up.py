@@ -9,9 +9,10 @@ import typer
 
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
-from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, check_flags
+from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, check_flags, check_stage
 from rollproof.cli.running import err, out, run
 from rollproof.cli.stage import StageName, StageOption, compose_stage
+from rollproof.core.platforms import FARGATE
 from rollproof.docker_rehearsal import order_of, write_order
 from rollproof.orchestrator.compose_stage import ComposeStage
 from rollproof.orchestrator.control import ControlServer
@@ -45,6 +46,7 @@ def command(
     parameter: o.Parameter = None,
     env: o.Env = None,
     strategy: o.Strategy = "",
+    platform: o.PlatformOption = FARGATE,
     set_: o.Set = None,
     config: o.ConfigFile = None,
     speed: o.Speed = 10.0,
@@ -64,12 +66,14 @@ def command(
         err.print(f"taking over the stage in {directory}; its own settings hold", soft_wrap=True)
     chosen = o.choose(
         app=app, command=command_, image=image, template=template, parameter=parameter, env=env, strategy=strategy,
-        sets=set_, config_file=config, speed=speed, environment=player.environment,
+        platform=platform, sets=set_, config_file=config, speed=speed, environment=player.environment,
     )  # fmt: skip
     rehearsal = Rehearsal(
         chosen.subject, chosen.template, timing=chosen.timing, speed=speed, seed=seed, runs_dir=runs, port=port,
         redis_url=redis_url, balancer=balancer or player.balancer, command=o.command_line(), strategy=strategy,
+        platform=platform,
     )  # fmt: skip
+    check_stage(player, rehearsal)
     with Live(err, speed) as live:
         if stage is StageName.DOCKER:
             is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)

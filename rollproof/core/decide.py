@@ -53,6 +53,7 @@ def routing_table(world: World, now: float, generation: int) -> RoutingTable:
         slow_start_s=group.slow_start_s,
         load_balancer=world.settings.load_balancer,
         target_group_arn=target_group_arn(world.settings.service, group),
+        platform=world.settings.platform,
     )
 
 
@@ -99,4 +100,4 @@ def _target_steps(target: tg.Target, now: float, rules: tg.Rules) -> list[c.Comm
     end = tg.drained_at(target, rules)
     if end is not None:
         return [c.RemoveTarget(target.id)] if now >= end else []
-    return [c.CheckHealth(node_id, target.id) for node_id, node in target.nodes.items() if now >= node.next_check_at]
+    return [c.CheckHealth(node_id, target.id) for node_id, at in tg.check_times(target, rules).items() if now >= at]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rollproof.core.settings import Algorithm, StickinessType, ThresholdType
+from rollproof.core.settings import Algorithm, Routing, StickinessType, ThresholdType
 
 SERVICE = "AWS::ECS::Service"
 TASK_DEFINITION = "AWS::ECS::TaskDefinition"
@@ -218,8 +218,19 @@ _BEHAVIOUR_KNOBS = (
          source="ALB-UG: at least one a zone"),
 )  # fmt: skip
 
+_PLATFORM_KNOBS = (
+    Knob("routing", "platform.routing", Kind.CHOICE, "how the instance for a request is found; --platform sets it",
+         choices=tuple(Routing), source="core/platforms.py"),
+    Knob("request_timeout_s", "platform.request_timeout_s", _SECONDS, "a whole request may last; 0: no limit",
+         0, 900, source="LAMBDA-DG/configuration-timeout, APPRUNNER-DG/develop"),
+    Knob("session_idle_s", "platform.session_idle_s", _SECONDS, "by_session_header: then an idle session is over",
+         60, 28_800, source="AGENTCORE-DG/runtime-lifecycle-settings"),
+    Knob("session_lifetime_s", "platform.session_lifetime_s", _SECONDS, "by_session_header: the longest session",
+         60, 28_800, source="AGENTCORE-DG/runtime-lifecycle-settings"),
+)  # fmt: skip
+
 KNOBS: tuple[Knob, ...] = (
-    *_SERVICE_KNOBS, *_TASK_KNOBS, *_TARGET_GROUP_KNOBS, *_LOAD_BALANCER_KNOBS, *_BEHAVIOUR_KNOBS
+    *_SERVICE_KNOBS, *_TASK_KNOBS, *_TARGET_GROUP_KNOBS, *_LOAD_BALANCER_KNOBS, *_BEHAVIOUR_KNOBS, *_PLATFORM_KNOBS
 )  # fmt: skip
 
 KNOB_BY_NAME = {knob.name: knob for knob in KNOBS}

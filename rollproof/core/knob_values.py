@@ -13,12 +13,20 @@ from typing import Any
 
 from rollproof.core.errors import UsageError
 from rollproof.core.knob_table import Kind, Knob
-from rollproof.core.settings import Algorithm, ContainerHealthCheck, Settings, StickinessType, ThresholdType
+from rollproof.core.settings import (
+    Algorithm,
+    ContainerHealthCheck,
+    Routing,
+    Settings,
+    StickinessType,
+    ThresholdType,
+)
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _CHOICE_TYPES = {
     "algorithm": Algorithm,
+    "routing": Routing,
     "stickiness_type": StickinessType,
     "circuit_breaker_threshold_type": ThresholdType,
 }

@@ -4,8 +4,9 @@
 
     stuck_target    a valid sticky cookie names a target that the table still lets it reach: that one
     choose          otherwise the target group's algorithm, among the targets that may be chosen anew
+    choose_free     on platforms where an instance belongs to one request, or one session, at a time
 
-Both only read. What moves between two choices (the node's turn, requests outstanding, a random draw, time
+All only read. What moves between two choices (the node's turn, requests outstanding, a random draw, time
 since the table came) is passed in, since each load balancer node keeps its own. Fail-open is not decided
 here: the table's `new` already includes it.
 ALB-UG/target-group-routing-algorithms, ALB-UG/edit-target-group-attributes (slow start).
@@ -13,7 +14,7 @@ ALB-UG/target-group-routing-algorithms, ALB-UG/edit-target-group-attributes (slo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -34,7 +35,7 @@ class NodeView:
     choosable: tuple[RoutableTarget, ...]
     full: tuple[RoutableTarget, ...]
     ramping: Mapping[str, float]  # target id -> seconds since it became healthy, when the table was made
-    sticky: Mapping[bytes, RoutableTarget]  # key inside a cookie -> target
+    sticky: Mapping[bytes, RoutableTarget]  # key inside a cookie -> target; with session routing of all, too
     slow_start_s: float
 
 
@@ -51,7 +52,8 @@ def node_view(table: RoutingTable, node: NodeTable) -> NodeView:
     full = tuple(t for t in choosable if t.id not in ramping)
     if not full:
         full, ramping = choosable, {}
-    sticky = {target_key(t.id): t for t in node.targets if t.sticky} if table.stickiness.enabled else {}
+    has_bonds = table.stickiness.enabled or table.platform.sessions_stay
+    sticky = {target_key(t.id): t for t in node.targets if t.sticky} if has_bonds else {}
     return NodeView(table.algorithm, choosable, full, ramping, sticky, table.slow_start_s)
 
 
@@ -79,6 +81,15 @@ def choose(
             return _weighted_random(view, draw, elapsed_s)
         case _ as unknown:
             assert_never(unknown)
+
+
+def choose_free(view: NodeView, *, draw: float, taken: Container[str]) -> RoutableTarget | None:
+    """One of the targets whose ids are not `taken`; None if there is none. `draw` is uniform in [0, 1).
+
+    Which idle instance gets a request is documented nowhere: any, so that no habit of ours hides a loss [inferred].
+    """
+    free = [target for target in view.choosable if target.id not in taken]
+    return free[int(draw * len(free))] if free else None
 
 
 def ramp(view: NodeView, target: RoutableTarget, elapsed_s: float) -> float:

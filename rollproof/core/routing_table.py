@@ -6,7 +6,7 @@ whether a *valid sticky cookie* may still reach it. Pushing the same generation 
 older generation is refused. The embedded balancer and nginx read the same JSON.
 
     {"generation": 7, "algorithm": "round_robin", "stickiness": {...}, "load_balancer": {...},
-     "target_group_arn": "arn:...", "nodes": [{"id": "node-0", "targets": [
+     "platform": {...}, "target_group_arn": "arn:...", "nodes": [{"id": "node-0", "targets": [
         {"id": "10.0.0.12:8000", "address": "127.0.0.1:41833", "state": "healthy",
          "new": true, "sticky": true, "slow_start_age_s": null}]}]}
 """
@@ -17,7 +17,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rollproof.core.settings import Algorithm, LoadBalancerSettings, Stickiness, StickinessType
+from rollproof.core.settings import (
+    Algorithm,
+    LoadBalancerSettings,
+    PlatformSettings,
+    Routing,
+    Stickiness,
+    StickinessType,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class RoutableTarget:
     address: str  # host:port to connect to
     state: str  # as the node knows it: initial, healthy, unhealthy, draining
     new: bool  # the algorithm may pick it
-    sticky: bool  # a valid cookie naming it is obeyed
+    sticky: bool  # a valid cookie naming it is obeyed; or a session that is bound to it
     slow_start_age_s: float | None = None  # seconds since it became healthy, while its slow start lasts
 
 
@@ -51,6 +58,7 @@ class RoutingTable:
     slow_start_s: float = 0.0
     load_balancer: LoadBalancerSettings = field(default_factory=LoadBalancerSettings)
     target_group_arn: str = ""
+    platform: PlatformSettings = field(default_factory=PlatformSettings)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,6 +69,8 @@ class RoutingTable:
         nodes = tuple(NodeTable(n["id"], tuple(RoutableTarget(**t) for t in n["targets"])) for n in data["nodes"])
         sticky = dict(data["stickiness"])
         sticky["type"] = StickinessType(sticky["type"])
+        platform = dict(data["platform"])
+        platform["routing"] = Routing(platform["routing"])
         return cls(
             generation=int(data["generation"]),
             nodes=nodes,
@@ -69,4 +79,5 @@ class RoutingTable:
             slow_start_s=float(data["slow_start_s"]),
             load_balancer=LoadBalancerSettings(**data["load_balancer"]),
             target_group_arn=str(data["target_group_arn"]),
+            platform=PlatformSettings(**platform),
         )

@@ -63,8 +63,16 @@ def is_present(world: World, task: Task, now: float) -> bool:
 
 
 def room(world: World) -> int:
-    """How many more tasks `maximumPercent` allows now. Draining and stopping ones count. O3, O4, O8."""
-    return ceiling(world) - sum(task.known is not TaskStatus.STOPPED for task in world.tasks.values())
+    """How many more tasks `maximumPercent` allows now. Draining and stopping ones count. O3, O4, O8.
+
+    Where sessions stay with their instance, an old one keeps nobody from starting a new one.
+    """
+    counted = [x for x in world.tasks.values() if not (world.settings.platform.sessions_stay and _is_draining(x))]
+    return ceiling(world) - sum(task.known is not TaskStatus.STOPPED for task in counted)
+
+
+def _is_draining(task: Task) -> bool:
+    return task.known is TaskStatus.DEACTIVATING
 
 
 def ceiling(world: World) -> int:

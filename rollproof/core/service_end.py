@@ -63,12 +63,16 @@ def _is_at_rest(world: World, now: float) -> bool:
 
 
 def retire(world: World, now: float) -> list[c.Command]:
-    """An old deployment whose tasks are all gone, and which wants none, becomes INACTIVE and vanishes."""
+    """An old deployment whose tasks are all gone, and which wants none, becomes INACTIVE and vanishes.
+
+    Where sessions stay with their instance, those that drain are not waited for: they may live for hours.
+    """
+    stays = world.settings.platform.sessions_stay
     return [
         c.RetireDeployment(x.number)
         for x in world.deployments[1:]
         if (needed(world, x, now) <= 0 or x.rollout_state is d.RolloutState.FAILED)
-        and all(task.known is TaskStatus.STOPPED for task in world.tasks_of(x))
+        and all(task.known is TaskStatus.STOPPED or (stays and task.drain_announced) for task in world.tasks_of(x))
     ]
 
 

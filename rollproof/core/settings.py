@@ -165,6 +165,34 @@ class Behaviour:
     nodes: int = 2  # load balancer nodes, each with its own view
 
 
+class Routing(StrEnum):
+    """How the instance for a request is found. The last two are of other platforms than ECS (core/platforms.py)."""
+
+    COOKIES = "cookies"  # an ALB: a valid sticky cookie, else the target group's algorithm
+    EXCLUSIVE = "exclusive"  # one request at a time per instance, which is frozen between two
+    BY_SESSION_HEADER = "by_session_header"  # one instance per Mcp-Session-Id
+
+
+@dataclass(frozen=True)
+class PlatformSettings:
+    """What runs the instances, as far as it is not ECS behind an ALB. The defaults change nothing."""
+
+    routing: Routing = Routing.COOKIES
+    request_timeout_s: float = 0.0  # of a whole request, its response included; 0: none
+    session_idle_s: float = 900.0  # by_session_header: a session without a request for so long is over
+    session_lifetime_s: float = 28_800.0  # by_session_header: and none lives longer; so long an old instance drains
+
+    @property
+    def sessions_stay(self) -> bool:
+        """A session's requests reach its instance however long that drains."""
+        return self.routing is Routing.BY_SESSION_HEADER
+
+    @property
+    def checks_end_when_healthy(self) -> bool:
+        """Readiness is looked for once: a frozen instance could not answer, and nobody asks it."""
+        return self.routing is Routing.EXCLUSIVE
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything a rehearsal is configured with; the value that `set` flags and templates produce."""
@@ -174,4 +202,5 @@ class Settings:
     target_group: TargetGroupSettings = TargetGroupSettings()
     load_balancer: LoadBalancerSettings = LoadBalancerSettings()
     behaviour: Behaviour = Behaviour()
+    platform: PlatformSettings = PlatformSettings()
     sources: Mapping[str, str] = field(default_factory=dict)  # knob -> where its value came from

@@ -24,7 +24,7 @@ from rollproof.core.events import HealthCheckAnswered
 from rollproof.core.matcher import matcher_accepts
 from rollproof.core.names import fraction
 from rollproof.core.routing_table import NodeTable, RoutableTarget
-from rollproof.core.settings import Behaviour, TargetGroupSettings
+from rollproof.core.settings import Behaviour, PlatformSettings, TargetGroupSettings
 from rollproof.core.timing import Timing
 
 
@@ -74,6 +74,10 @@ class Target:
     draining_at: float | None = None
 
 
+ECS = PlatformSettings()
+"""Behind an ALB: nothing of another platform."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the functions here need to know besides the target."""
@@ -82,6 +86,7 @@ class Rules:
     behaviour: Behaviour
     timing: Timing
     seed: int
+    platform: PlatformSettings = ECS
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -107,9 +112,14 @@ def deregister(target: Target, now: float, rules: Rules) -> Target:
 
 
 def drained_at(target: Target, rules: Rules) -> float | None:
-    """When the full delay will have passed; None while it is not draining."""
+    """When the full delay will have passed; None while it is not draining.
+
+    Where sessions stay with their instance, that is when even a session that began just then is over.
+    """
     if target.draining_at is None:
         return None
+    if rules.platform.sessions_stay:
+        return target.draining_at + rules.platform.session_lifetime_s
     return target.draining_at + rules.settings.deregistration_delay_s
 
 
@@ -210,6 +220,7 @@ def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: R
     healthy = sum(s is T.HEALTHY for s in states.values())
     fail_open = healthy < rules.settings.minimum_healthy_targets
     routable = {T.HEALTHY, T.UNHEALTHY} if fail_open else {T.HEALTHY}
+    stays = rules.behaviour.sticky_overrides_drain or rules.platform.sessions_stay
     rows = []
     for target in targets.values():
         known = states[target.id]
@@ -220,7 +231,7 @@ def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: R
                 address=target.address,
                 state=known,
                 new=new,
-                sticky=new or (known is T.DRAINING and rules.behaviour.sticky_overrides_drain),
+                sticky=new or (known is T.DRAINING and stays),
                 slow_start_age_s=_slow_start_age(target.nodes[node_id], now, rules) if new else None,
             )
         )
@@ -236,7 +247,13 @@ def _slow_start_age(node: NodeHealth, now: float, rules: Rules) -> float | None:
 def due_times(target: Target, rules: Rules) -> list[float]:
     """When this target is next to be acted on: checked by each node, or removed at the end of its delay."""
     end = drained_at(target, rules)
-    return [node.next_check_at for node in target.nodes.values()] if end is None else [end]
+    return list(check_times(target, rules).values()) if end is None else [end]
+
+
+def check_times(target: Target, rules: Rules) -> dict[str, float]:
+    """When each node next checks it. A node that has seen it healthy does not, where checks end with that."""
+    ends = rules.platform.checks_end_when_healthy
+    return {name: node.next_check_at for name, node in target.nodes.items() if not (ends and node.state is T.HEALTHY)}
 
 
 def view_times(target: Target, rules: Rules) -> list[float]:

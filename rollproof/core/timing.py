@@ -49,7 +49,9 @@ class Timing:
     drain_propagation_jitter_s: float = _timing(5.0, "nodes differ; the spread of the same reports", "inferred")
 
 
-APPLICATION_TIME = ("stop_timeout_s", "idle_timeout_s", "client_keep_alive_s", "connect_timeout_s")
+APPLICATION_TIME = (
+    "stop_timeout_s", "idle_timeout_s", "client_keep_alive_s", "connect_timeout_s", "request_timeout_s"
+)  # fmt: skip
 """Settings that `scale` leaves alone, for the reason in the module's docstring."""
 
 _HEALTH_CHECK_TIMEOUT_FLOOR_S = 1.0
@@ -101,6 +103,11 @@ def scale_settings(settings: Settings, speed: float) -> Settings:
                 interval_s=check.interval_s / speed,
                 timeout_s=_scaled(check.timeout_s, speed, _HEALTH_CHECK_TIMEOUT_FLOOR_S),
             ),
+        ),
+        platform=replace(
+            settings.platform,
+            session_idle_s=settings.platform.session_idle_s / speed,
+            session_lifetime_s=settings.platform.session_lifetime_s / speed,
         ),
     )
 

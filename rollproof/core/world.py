@@ -55,7 +55,8 @@ class World:
 
     @property
     def rules(self) -> tg.Rules:
-        return tg.Rules(self.settings.target_group, self.settings.behaviour, self.timing, self.seed)
+        settings = self.settings
+        return tg.Rules(settings.target_group, settings.behaviour, self.timing, self.seed, settings.platform)
 
     def deployment(self, number: str) -> d.Deployment:
         return next(x for x in self.deployments if x.number == number)

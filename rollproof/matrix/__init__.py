@@ -7,7 +7,7 @@ costs.py        a history -> what calls cost     markdown.py   the tables for a 
 """
 
 from rollproof.matrix.model import MATRIX_FILE, Asked, Cell, CellResult, CellStatus, Costs, Fate, Matrix, Row
-from rollproof.matrix.play import load_matrix, plan_matrix, play_matrix
+from rollproof.matrix.play import load_matrix, plan_matrix, play_matrix, with_result
 
 __all__ = [
     "MATRIX_FILE",
@@ -22,4 +22,5 @@ __all__ = [
     "load_matrix",
     "plan_matrix",
     "play_matrix",
+    "with_result",
 ]

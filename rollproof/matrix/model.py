@@ -3,8 +3,8 @@
     version            1; another one is another schema
     rollproof          the version that played it        began_at    UTC, ISO 8601
     command            how it was asked for              machine     CPUs and system it ran on
-    asked              stage, platform, balancer, sessions, delay_s, slow_s, speed, seed, settings [KNOB=VALUE],
-                       measure_s
+    asked              stage, platform, balancer, activities, sessions, delay_s, slow_s, speed, seed,
+                       settings [KNOB=VALUE], measure_s
     rows               a strategy each: name, summary, expected (of a rolling deployment: survived, degraded or lost),
                        uses_redis
     disruptions        names, in the table's order
@@ -39,7 +39,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from rollproof.core.errors import Permanent, UsageError
+from rollproof.core.platforms import FARGATE
 from rollproof.disruptions import Disruption
+from rollproof.probe import Activity
 from rollproof.verdict.model import ActivityState
 
 MATRIX_FILE = "matrix.json"
@@ -169,7 +171,8 @@ class Asked:
     settings: tuple[str, ...] = ()
     measure_s: float = 10.0
     balancer: str = ""
-    platform: str = ""
+    platform: str = FARGATE
+    activities: tuple[Activity, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rollproof.core.platforms import FARGATE
 from rollproof.disruptions import Disruption
 from rollproof.matrix.model import Asked, Cell, CellResult, CellStatus, Costs, Fate, Matrix
 from rollproof.verdict.words import count
@@ -85,7 +86,7 @@ def _numbers(costs: Costs) -> tuple[str, ...]:
 def stage_words(asked: Asked) -> str:
     """`local, 10 sessions, speed 20, deregistration_delay_s=60`."""
     balancer = f" behind {asked.balancer}" if asked.balancer else ""
-    platform = f", platform {asked.platform}" if asked.platform else ""
+    platform = f", platform {asked.platform}" if asked.platform != FARGATE else ""
     settings = "".join(f", {setting}" for setting in asked.settings)
     return f"{asked.stage}{balancer}{platform}, {count(asked.sessions, 'session')}, speed {asked.speed:g}{settings}"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
+from rollproof.core.platforms import FARGATE
 from rollproof.core.settings import Settings
 from rollproof.orchestrator.stage_files import StagePlan
 
@@ -17,6 +18,7 @@ class Programme:
     plan: StagePlan
     template: Settings
     strategy: str = ""
+    platform: str = FARGATE
 
     def is_same_play(self, other: Programme) -> bool:
         """Whether a service that was set with one of them is what the other asks for."""

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from rollproof.core.decide import routing_table
 from rollproof.core.errors import Temporary
+from rollproof.core.platforms import refuse_elsewhere
 from rollproof.core.timing import scale_settings, scale_timing
 from rollproof.core.world import create_world
 from rollproof.orchestrator.balancers import embedded, nginx
 from rollproof.orchestrator.balancers.client import BalancerClient
 from rollproof.orchestrator.balancers.nginx_config import SLOTS_MAX, Shape, shape_of
 from rollproof.orchestrator.runtimes.port_pool import PORTS
-from rollproof.orchestrator.stage_files import BalancerKind, StagePlan, balancer_socket
+from rollproof.orchestrator.stage_files import BalancerKind, StagePlan, balancer_socket, tasks_dir
 
 _NGINX_PORTS = PORTS[:SLOTS_MAX]
 
@@ -23,13 +24,16 @@ def task_ports(plan: StagePlan) -> range:
 
 
 async def start_balancer(plan: StagePlan) -> BalancerClient:
-    """Raises UsageError (no usable nginx, port in use), or Permanent; nothing is left running then."""
+    """Raises UsageError (no usable nginx, one that does not play the platform, port in use), or Permanent; nothing is
+    left running then."""
     control, access_log = balancer_socket(plan.state_dir), plan.run_dir / "access.log"
     key_file = plan.state_dir / "cookie.key"
     if plan.balancer is BalancerKind.EMBEDDED:
+        tasks = tasks_dir(plan.state_dir)
         return await embedded.start_balancer(
-            embedded.BalancerOptions(access_log, plan.host, plan.port, control, key_file)
+            embedded.BalancerOptions(access_log, plan.host, plan.port, control, key_file, tasks)
         )
+    refuse_elsewhere(plan.settings.platform, "nginx")
     ports = task_ports(plan)
     return await nginx.start_nginx(
         nginx.NginxOptions(

@@ -70,6 +70,11 @@ def runtime_dir(state_dir: Path) -> Path:
     return state_dir / "runtime"
 
 
+def tasks_dir(state_dir: Path) -> Path:
+    """The process runtime's task directories (runtimes/task_directory.py)."""
+    return runtime_dir(state_dir) / "tasks"
+
+
 def store_file(state_dir: Path) -> Path:
     return state_dir / "store.json"
 

@@ -60,6 +60,7 @@ class Probe:
         self._new_id = new_id
         self._run_id = token_hex(4)  # two probes of one server are not to mistake each other's announcements
         self._settled = asyncio.Event()  # warmed up, or ended
+        self._all_tried = asyncio.Event()  # likewise
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until every session has made its calls. Raises Temporary or Permanent if the endpoint
@@ -77,6 +78,7 @@ class Probe:
             self._recorder.record("mark", name="probe-ended")
         finally:
             self._settled.set()
+            self._all_tried.set()
 
     async def warmed_up(self, within_s: float | None = None) -> None:
         """Wait until every session has done its first operation without a fault. Raises Temporary if the time is
@@ -93,6 +95,21 @@ class Probe:
             raise Temporary(
                 f"{progress.warmed_up} of {progress.sessions} sessions have done a whole operation {why}{last}",
                 hint="does the server work before anything is replaced? Try it with one session",
+            )
+
+    async def all_tried(self, within_s: float) -> None:
+        """As `warmed_up`, but faults do not count: where nothing leads a client back to its instance, sessions may
+        be lost before anything is done to the service, and that is what is to be shown."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._all_tried.wait()
+        except TimeoutError:
+            pass
+        if self.progress.tried < self.progress.sessions:
+            raise Temporary(
+                f"{self.progress.tried} of {self.progress.sessions} sessions have called; the last failure was "
+                f"{self.progress.last_failure or 'none'}",
+                hint="does the server work at all? Try it with one session",
             )
 
     async def _discover(self, stop: asyncio.Event) -> Mapping[Era, Discovery] | None:
@@ -140,6 +157,7 @@ class Probe:
             new_client=new_client,
             log=SessionLog(name, era.value, self._recorder, self.progress),
             on_warm=self._note_warm,
+            on_tried=self._note_tried,
         )
 
     def _note_warm(self) -> None:
@@ -147,6 +165,11 @@ class Probe:
         if self.progress.warmed_up == self.progress.sessions:
             self._recorder.record("mark", name="warmed-up")
             self._settled.set()
+
+    def _note_tried(self) -> None:
+        self.progress.tried += 1
+        if self.progress.tried == self.progress.sessions:
+            self._all_tried.set()
 
     def _record_settings(self, found: Sequence[Discovery]) -> None:
         """`found` is the legacy era's first. The modern one has no initialize, which would name the server."""

@@ -23,6 +23,7 @@ class Progress:
     sessions: int = 0
     opened: int = 0
     warmed_up: int = 0
+    tried: int = 0  # have done an operation, well or not
     alive: int = 0
     calls: int = 0
     failures: int = 0

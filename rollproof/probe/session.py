@@ -37,7 +37,8 @@ class Pace:
 
 
 class ProbeSession:
-    """`on_warm` is called once, after the first operation of which every step was well, and the first activities.
+    """`on_warm` is called once, after the first operation of which every step was well, and the first activities;
+    `on_tried` after the first, well or not.
 
     `mark` is like no other session's; `new_client` makes the clients of sessions that are opened only to be ended.
     """
@@ -54,6 +55,7 @@ class ProbeSession:
         new_client: Callable[[], McpClient],
         log: SessionLog,
         on_warm: Callable[[], None],
+        on_tried: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._options = options
@@ -61,7 +63,7 @@ class ProbeSession:
         self._pace = pace
         self._client = client
         self._log = log
-        self._on_warm = on_warm
+        self._on_warm, self._on_tried = on_warm, on_tried
         self._truth = SessionTruth()
         self._number = 0
         self._is_warm = False
@@ -132,6 +134,8 @@ class ProbeSession:
             if is_first:
                 self._is_warm = True
                 self._on_warm()
+            if self._number == 1:
+                self._on_tried()
             if self._number != self._options.calls:
                 await wait(stop, self._options.delay_s)
 

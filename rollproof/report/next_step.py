@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rollproof.core.platforms import FARGATE
 from rollproof.verdict import Outcome, Verdict
 
 KEEPS_STATE_IN_A_TASK = ("memory", "redis-state")
@@ -9,8 +10,11 @@ KEEPS_STATE_IN_A_TASK = ("memory", "redis-state")
 
 
 def next_command(verdict: Verdict) -> str:
-    """What to type next, with the reason behind `#`; on the stage that the run was on."""
+    """What to type next, with the reason behind `#`; on the stage and the platform that the run was on."""
     command = _on_the_local_stage(verdict)
+    platform = str(verdict.settings.get("platform") or FARGATE)
+    if platform != FARGATE and "--platform" not in command:
+        command = command.replace("rollproof rehearse", f"rollproof rehearse --platform {platform}", 1)
     if verdict.settings.get("stage") != "docker" or "--stage" in command:
         return command
     return command.replace("rollproof rehearse", "rollproof rehearse --stage docker", 1).replace(
@@ -25,7 +29,8 @@ def _on_the_local_stage(verdict: Verdict) -> str:
         return _after_a_loss(verdict)
     if verdict.speed != 1:
         return "rollproof rehearse --speed 1  # the same at AWS's own pace"
-    if not verdict.settings.get("behaviour.sticky_overrides_drain"):
+    is_on_ecs = str(verdict.settings.get("platform") or FARGATE).startswith(FARGATE)
+    if is_on_ecs and not verdict.settings.get("behaviour.sticky_overrides_drain"):
         return "rollproof rehearse --set behaviour.sticky_overrides_drain=true  # the other reading of draining"
     return "rollproof rehearse --strategy memory  # what this server would lose without its store"
 

@@ -83,8 +83,11 @@ def _no_request_after_draining(history: History, rollout: Rollout) -> Check:
 
 
 def _closed_at(rollout: Rollout, life: TaskLife) -> float | None:
-    """When the last node had learned of the draining. A crashed task's target is chosen until then, too."""
-    if not rollout.sticky_overrides_drain:
+    """When the last node had learned of the draining. A crashed task's target is chosen until then, too.
+
+    Where cookies or sessions still lead to a draining target, the end of the draining.
+    """
+    if not (rollout.sticky_overrides_drain or rollout.sessions_stay):
         return life.obeyed_at
     return life.unused_at if life.unused_at is not None else life.draining_until
 

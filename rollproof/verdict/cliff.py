@@ -29,7 +29,7 @@ from rollproof.verdict.timeline import (
 def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> tuple[Cliff, ...]:
     """One a replaced task that drained before it went, in order of draining; a crash has no cliff to predict."""
     trigger = rollout.triggered_at
-    if trigger is None:
+    if trigger is None or not rollout.is_on_ecs:
         return ()
     predicted = predict(reference_steps(history.settings))
     if rollout.disruption is not Disruption.DEPLOYMENT:

@@ -13,7 +13,7 @@ from rollproof.core.timing import Timing
 from rollproof.verdict.model import Knob
 from rollproof.verdict.records import History
 
-OVERRIDES = ("flag", "--", "override", "what-if", "command line", "set ", "rollproof.toml")
+OVERRIDES = ("flag", "--", "override", "what-if", "command line", "set ", "rollproof.toml", "platform ")
 """How the `source` of a setting begins when it does not come from a template or a default."""
 
 BEHAVIOURS = {

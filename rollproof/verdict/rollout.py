@@ -1,9 +1,10 @@
 """What the tasks, targets and deployments went through: the rollout as a verdict sees it.
 
 A task's life is told in the points of time that matter to its sessions. The decisive one is `left_at`: from
-then on no node chooses its target for a new request. In a rollout that is when the last ALB node has learned
-of the draining, long before SIGTERM; with `sticky_overrides_drain` it is the end of the deregistration delay;
-for a crash it is the process's exit (aws-behaviour: ALB-UG/load-balancer-target-groups, LBC#2366, O2).
+then on no node chooses its target for a new request (for a new session, where sessions stay with their instance). In a
+rollout that is when the last ALB node has learned of the draining, long before SIGTERM; with `sticky_overrides_drain`
+it is the end of the deregistration delay; for a crash it is the process's exit
+(aws-behaviour: ALB-UG/load-balancer-target-groups, LBC#2366, O2).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from enum import StrEnum
 from math import inf
 from typing import Protocol, TypeVar
 
+from rollproof.core.platforms import FARGATE
+from rollproof.core.settings import Routing
 from rollproof.verdict.records import History, NodeChange, Request, TargetChange, TaskChange, as_flag
 
 
@@ -108,6 +111,13 @@ class Rollout:
     rolled_back_at: float | None
     steady_at: float | None
     sticky_overrides_drain: bool
+    platform: str = FARGATE
+    sessions_stay: bool = False  # with their instance, however long it drains: routing by session header
+
+    @property
+    def is_on_ecs(self) -> bool:
+        """Whether ECS's timings say anything of it."""
+        return self.platform.startswith(FARGATE)
 
     @property
     def ended_at(self) -> float | None:
@@ -155,6 +165,8 @@ def read_rollout(history: History) -> Rollout:
         rolled_back_at=rolled_back_at,
         steady_at=_steady_at(history, start if completed_at is None else completed_at) if has_trigger else None,
         sticky_overrides_drain=as_flag(history.settings.get("behaviour.sticky_overrides_drain")),
+        platform=str(history.settings.get("platform") or FARGATE),
+        sessions_stay=history.settings.get("platform.routing") == Routing.BY_SESSION_HEADER,
     )
 
 

@@ -132,6 +132,8 @@ def compare(history: History, rollout: Rollout, steps: Sequence[ReferenceStep] |
     """As compare_timeline, of facts already read."""
     if rollout.disruption is not Disruption.DEPLOYMENT or rollout.triggered_at is None or not rollout.replaced:
         return ()
+    if not rollout.is_on_ecs:
+        return ()  # the reference is ECS's
     points = timeline_points(history, rollout)
     steps = reference_steps(history.settings) if steps is None else steps
     return tuple(_measure(step, points, history.speed) for step in steps)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollproof.core.routing import NodeView, choose, node_view, ramp, stuck_target
+from rollproof.core.routing import NodeView, choose, choose_free, node_view, ramp, stuck_target
 from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
-from rollproof.core.settings import Algorithm, Stickiness
+from rollproof.core.settings import Algorithm, PlatformSettings, Routing, Stickiness
 
 NONE: dict[str, int] = {}
 
@@ -194,3 +194,38 @@ def test_a_view_is_made_of_its_node_alone() -> None:
     table = RoutingTable(1, (NodeTable("node-0", (target("a"),)), node))
     assert [t.id for t in node_view(table, node).choosable] == ["b"]
     assert node_view(replace(table, generation=2), node) == node_view(table, node)
+
+
+# --- platforms where an instance is somebody's ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("taken", "draw", "expected"),
+    [
+        (set(), 0.0, "a"),
+        (set(), 0.5, "c"),
+        (set(), 0.999, "c"),
+        ({"a"}, 0.0, "c"),
+        ({"a", "c"}, 0.0, None),
+    ],
+)
+def test_a_free_instance_is_any_that_nobody_has(taken: set[str], draw: float, expected: str | None) -> None:
+    of = view(target("a"), target("b", new=False), target("c"))
+    found = choose_free(of, draw=draw, taken=taken)
+    assert (found and found.id) == expected
+
+
+def test_each_free_instance_is_chosen_equally_often() -> None:
+    of, chance = view(*map(target, "abcd")), Random(3)
+    picks = Counter(pick.id for _ in range(4000) if (pick := choose_free(of, draw=chance.random(), taken={"b"})))
+    assert set(picks) == {"a", "c", "d"}
+    assert all(1200 < picks[name] < 1470 for name in "acd")
+
+
+@pytest.mark.parametrize("routing", list(Routing))
+def test_only_session_routing_leads_back_to_a_target_without_cookies(routing: Routing) -> None:
+    node = NodeTable("node-0", (target("a", new=False), target("b", sticky=False)))
+    of = node_view(RoutingTable(1, (node,), platform=PlatformSettings(routing=routing)), node)
+    is_led = routing is Routing.BY_SESSION_HEADER
+    assert (stuck_target(of, b"a") is not None) is is_led
+    assert stuck_target(of, b"b") is None

@@ -20,7 +20,7 @@ def test_table_survives_json() -> None:
     assert RoutingTable.from_json(json.loads(json.dumps(table.to_json()))) == table
 
 
-@pytest.mark.parametrize("missing", ["nodes", "generation", "algorithm", "stickiness", "target_group_arn"])
+@pytest.mark.parametrize("missing", ["nodes", "generation", "algorithm", "stickiness", "platform", "target_group_arn"])
 def test_table_that_lacks_something_is_refused(missing: str) -> None:
     data = RoutingTable(1, ()).to_json()
     del data[missing]
@@ -29,7 +29,8 @@ def test_table_that_lacks_something_is_refused(missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("algorithm", "dice"), ("generation", "x"), ("load_balancer", {"no_such": 1})]
+    ("field", "value"),
+    [("algorithm", "dice"), ("generation", "x"), ("load_balancer", {"no_such": 1}), ("platform", {"routing": "magic"})],
 )
 def test_table_with_nonsense_is_refused(field: str, value: object) -> None:
     with pytest.raises((ValueError, TypeError)):

@@ -10,7 +10,7 @@ import pytest
 from rollproof.core import target_group as tg
 from rollproof.core.errors import IllegalTransition
 from rollproof.core.events import HealthCheckAnswered
-from rollproof.core.settings import Behaviour, HealthCheck, TargetGroupSettings
+from rollproof.core.settings import Behaviour, HealthCheck, PlatformSettings, Routing, TargetGroupSettings
 from rollproof.core.timing import Timing
 
 T = tg.TargetState
@@ -292,3 +292,26 @@ def test_slow_start_begins_anew_after_a_recovery() -> None:
     target = answered(registered(how), [200, 503], how, at=10.0)
     assert target.nodes["node-0"].healthy_since is None
     assert answered(target, [200], how, at=90.0).nodes["node-0"].healthy_since == 90.0
+
+
+# --- other platforms -----------------------------------------------------------------------------------------
+
+
+def test_a_frozen_instance_is_asked_no_more_once_it_was_ready() -> None:
+    how = replace(rules(nodes=2), platform=PlatformSettings(routing=Routing.EXCLUSIVE))
+    target = registered(how)
+    assert set(tg.check_times(target, how)) == {"node-0", "node-1"}
+    ready = answered(target, [503, 200], how)
+    assert set(tg.check_times(ready, how)) == {"node-1"}
+    assert tg.due_times(ready, how) == [ready.nodes["node-1"].next_check_at]
+    assert set(tg.check_times(ready, rules(nodes=2))) == {"node-0", "node-1"}
+
+
+def test_a_session_reaches_its_draining_instance_for_as_long_as_a_session_can_live() -> None:
+    stays = PlatformSettings(routing=Routing.BY_SESSION_HEADER, session_lifetime_s=28_800.0)
+    how = replace(rules(delay_s=300.0), platform=stays)
+    target = tg.deregister(answered(registered(how), [200], how), 20.0, how)
+    assert target.draining_at is not None
+    assert tg.drained_at(target, how) == target.draining_at + 28_800.0
+    (row,) = tg.node_table({target.id: target}, "node-0", 100.0, how).targets
+    assert (row.state, row.new, row.sticky) == ("draining", False, True)

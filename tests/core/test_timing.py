@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from rollproof.core.settings import ContainerHealthCheck, HealthCheck, Settings, TaskDefinition
+from rollproof.core.settings import ContainerHealthCheck, HealthCheck, PlatformSettings, Settings, TaskDefinition
 from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
 
 
@@ -32,6 +32,7 @@ def test_scaled_settings_are_divided_but_for_the_applications_own_time() -> None
     check = ContainerHealthCheck(("CMD", "true"), start_period_s=60.0)
     settings = Settings(task_definition=TaskDefinition(health_check=check))
     settings = replace(settings, service=replace(settings.service, health_check_grace_period_s=100.0))
+    settings = replace(settings, platform=PlatformSettings(request_timeout_s=120.0))
     scaled = scale_settings(settings, 10)
     assert scaled.target_group.deregistration_delay_s == 30.0
     assert scaled.target_group.stickiness.duration_s == 8_640.0
@@ -40,14 +41,15 @@ def test_scaled_settings_are_divided_but_for_the_applications_own_time() -> None
     container = scaled.task_definition.health_check
     assert container is not None
     assert (container.interval_s, container.start_period_s) == (3.0, 6.0)
-    kept = {"stop_timeout_s": scaled.task_definition.stop_timeout_s} | {
-        name: getattr(scaled.load_balancer, name) for name in APPLICATION_TIME if name != "stop_timeout_s"
-    }
+    assert (scaled.platform.session_idle_s, scaled.platform.session_lifetime_s) == (90.0, 2_880.0)
+    holders = {"stop_timeout_s": scaled.task_definition, "request_timeout_s": scaled.platform}
+    kept = {name: getattr(holders.get(name, scaled.load_balancer), name) for name in APPLICATION_TIME}
     assert kept == {
         "stop_timeout_s": 30.0,
         "idle_timeout_s": 60.0,
         "client_keep_alive_s": 3_600.0,
         "connect_timeout_s": 10.0,
+        "request_timeout_s": 120.0,
     }
 
 

@@ -12,7 +12,14 @@ import pytest
 
 from rollproof.core.errors import NotModelled, UsageError
 from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
-from rollproof.core.settings import Algorithm, LoadBalancerSettings, Stickiness, StickinessType
+from rollproof.core.settings import (
+    Algorithm,
+    LoadBalancerSettings,
+    PlatformSettings,
+    Routing,
+    Stickiness,
+    StickinessType,
+)
 from rollproof.core.stickiness import target_key
 from rollproof.orchestrator.balancers.nginx_config import (
     Installation,
@@ -204,3 +211,11 @@ def test_the_connections_to_one_address_are_found_and_shut() -> None:
 def test_least_outstanding_has_no_ramp() -> None:
     made = strings(table(A, RAMPING, slow_start_s=30.0, algorithm=Algorithm.LEAST_OUTSTANDING_REQUESTS))
     assert made["choice0"].splitlines()[0] == "least_outstanding_requests 0 1000500"
+
+
+@pytest.mark.parametrize(
+    "platform", [PlatformSettings(routing=Routing.BY_SESSION_HEADER), PlatformSettings(request_timeout_s=120.0)]
+)
+def test_what_nginx_does_not_play_is_refused_and_not_ignored(platform: PlatformSettings) -> None:
+    with pytest.raises(NotModelled, match="nginx does not play"):
+        check_table(table(A, platform=platform).to_json())

@@ -198,3 +198,18 @@ async def test_a_cookie_that_changes_is_recorded_with_the_tasks_around_it(mode: 
     assert last["old_digest"] != last["new_digest"]
     assert last["followed"] is (mode is CookieMode.FULL)
     assert len(changes) >= 4  # every answer brings another
+
+
+async def test_sessions_that_fail_have_tried_all_the_same() -> None:
+    mcp = FakeMcp()
+    mcp.fail_next("set_session_value", *[bad_gateway] * 10_000)
+    async with play(mcp, sessions=3, delay_s=0.01) as run, run.under_way():
+        await run.probe.all_tried(10.0)
+        assert (run.probe.progress.tried, run.probe.progress.warmed_up) == (3, 0)
+
+
+async def test_a_session_in_the_middle_of_its_first_operation_has_not_tried_yet() -> None:
+    async with play(FakeMcp(), delay_s=60.0) as run, run.under_way():
+        await run.until(lambda: bool(run.calls(tool="set_session_value")))
+        with pytest.raises(Temporary, match="0 of 1 sessions have called"):
+            await run.probe.all_tried(0.05)

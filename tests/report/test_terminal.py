@@ -142,6 +142,17 @@ def test_nothing_at_all_is_still_a_report() -> None:
         ({"speed": 10}, "survived", "rollproof rehearse --speed 1  # the same at AWS's own pace"),
         ({}, "survived", "rollproof rehearse --set behaviour.sticky_overrides_drain=true  # the other"),
         ({"behaviour__sticky_overrides_drain": True}, "survived", "rollproof rehearse --strategy memory  # what this"),
+        (
+            {"strategy": "memory", "platform": "app-runner"},
+            "lost",
+            "rollproof rehearse --platform app-runner --strategy stateless  # the same server",
+        ),
+        ({"platform": "agentcore"}, "survived", "rollproof rehearse --platform agentcore --strategy memory  # what"),
+        (
+            {"strategy": "own", "platform": "lambda", "command": "rollproof rehearse --platform lambda --app m:f"},
+            "lost",
+            "rollproof rehearse --platform lambda --app m:f  # again, once",
+        ),
     ],
 )
 def test_the_next_command_fits_the_verdict(settings: dict[str, object], story: str, advice: str) -> None:

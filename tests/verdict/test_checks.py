@@ -122,3 +122,10 @@ def test_sigkill_waits_for_the_stop_timeout(waited: float, outcome: Outcome) -> 
     assert check(tale, SIGKILL).outcome is outcome
     tale.records = [r for r in tale.records if r.get("name") != "task_definition.stop_timeout_s"]
     assert check(tale, SIGKILL).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("routing", "outcome"), [("cookies", Outcome.FAIL), ("by_session_header", Outcome.PASS)])
+def test_a_session_may_reach_its_draining_instance_only_where_sessions_stay(routing: str, outcome: Outcome) -> None:
+    tale = rollout({"platform__routing": routing})
+    tale.request(ANNA, tale.when("node-1") + 4.0)
+    assert check(tale, REQUEST).outcome is outcome

@@ -318,3 +318,25 @@ def test_a_call_elsewhere_before_the_draining_is_no_split() -> None:
     tale.add("session", 51.0, session="s1", event="stream_opened", task_id=ANNA)
     tale.call("s1", 2, WRITE, 60.0, BERT)
     assert finding(tale, "split-session") is None
+
+
+# --- other platforms ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("platform", ["", "fargate", "fargate-no-sticky", "no-such"])
+def test_where_nothing_differs_from_ecs_no_platform_is_told_of(platform: str) -> None:
+    tale = lost_at_drain()
+    tale.add("setting", 0.0, name="platform", value=platform)
+    assert finding(tale, "platform") is None
+
+
+def test_a_platform_says_what_it_changes_and_leaves_out_and_is_not_measured_by_ecs() -> None:
+    tale = lost_at_drain()
+    assert finding(tale, "cliff") is not None
+    tale.add("setting", 0.0, name="platform", value="lambda")
+    tale.add("setting", 0.0, name="platform.routing", value="exclusive")
+    told = text(tale, "platform")
+    assert told.startswith("An instance has one request at a time and is frozen between two")
+    assert "Left out: cold starts and scaling" in told
+    verdict = judge(tale.records)
+    assert (verdict.steps, verdict.cliffs, finding(tale, "cliff")) == ((), (), None)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rollproof.core.errors import UsageError
+from rollproof.core.platforms import refuse_elsewhere
 from rollproof.core.routing import NodeView, node_view
 from rollproof.core.routing_table import RoutingTable
 from rollproof.core.settings import Stickiness, StickinessType
@@ -30,6 +31,7 @@ def check_table(data: Any) -> RoutingTable:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
         raise UsageError(f"not a routing table: {what}") from error
+    refuse_elsewhere(table.platform, "nginx")
     if table.generation < 0 or not table.nodes:
         raise UsageError("not a routing table: it needs a generation from 0 on, and at least one node")
     if len(table.nodes) > NODES_MAX:

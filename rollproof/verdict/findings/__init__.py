@@ -13,6 +13,7 @@ from rollproof.verdict.findings.cliff import cliff
 from rollproof.verdict.findings.cookies import cookie_rotation, first_cookie_only, no_affinity
 from rollproof.verdict.findings.dashboard import green_dashboard
 from rollproof.verdict.findings.outcomes import redis_restarted, rolled_back, unacknowledged, wrong_state
+from rollproof.verdict.findings.platform import platform
 from rollproof.verdict.findings.splits import atomic_failure, split_session
 from rollproof.verdict.findings.story import Story
 from rollproof.verdict.findings.tasks import slow_start
@@ -35,6 +36,7 @@ FINDINGS: tuple[Callable[[Story], Finding | None], ...] = (
     first_cookie_only,
     no_affinity,
     cookie_rotation,
+    platform,
 )
 
 

@@ -88,5 +88,7 @@ def _into_draining(story: Story, request: Request) -> list[tuple[TaskLife, float
     life = target_of(request, story.rollout.lives)
     if life is None or life.draining_at is None or story.rollout.sticky_overrides_drain:
         return []
+    if story.rollout.sessions_stay:
+        return []
     until = next((t for t in (life.obeyed_at, life.unused_at) if t is not None), story.history.ended_at)
     return [(life, request.arrived_at - life.draining_at)] if life.draining_at < request.arrived_at <= until else []

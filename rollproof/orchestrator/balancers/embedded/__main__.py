@@ -44,11 +44,12 @@ def _options(arguments: list[str] | None) -> BalancerOptions:
     parser.add_argument("--control", required=True, type=Path, metavar="SOCKET")
     parser.add_argument("--access-log", required=True, type=Path, metavar="FILE")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="32 bytes; made if it does not exist")
+    parser.add_argument("--tasks", type=Path, metavar="DIR", help="freeze these tasks between two requests")
     given = parser.parse_args(arguments)
     host, _, port = given.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise UsageError(f"--listen {given.listen} is not HOST:PORT")
-    return BalancerOptions(given.access_log, host.strip("[]"), int(port), given.control, given.key_file)
+    return BalancerOptions(given.access_log, host.strip("[]"), int(port), given.control, given.key_file, given.tasks)
 
 
 async def _serve(options: BalancerOptions) -> None:

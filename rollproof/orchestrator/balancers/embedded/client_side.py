@@ -262,7 +262,9 @@ class ClientConnection(asyncio.Protocol):
             if now - self._closing_at >= min(_LINGER_S, idle_s) and now - self.active_at >= min(_LINGER_S, idle_s):
                 self._transport.abort()
         elif self.exchange is not None:
-            if now - self.active_at >= idle_s:
+            if now - self.exchange.created_at >= self.plane.request_timeout_s:
+                self.exchange.fail(504, "RequestTimeout")
+            elif now - self.active_at >= idle_s:
                 self.exchange.on_timeout()
         elif self._head_started_at:
             if now - self._head_started_at >= idle_s:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rollproof.core.settings import Routing
 from rollproof.core.stickiness import Claim
 from rollproof.orchestrator.balancers.embedded.framing import (
     LAST_CHUNK,
@@ -79,10 +80,12 @@ class Exchange:
         except BadFraming:
             self.fail(400, "BadChunk")
             return
-        target, self.had_claim = self.plane.route(self.node, request.cookie, self.created_at)
+        target, self.had_claim = self.plane.route(self.node, request, self.created_at)
         if target is None:
-            self.fail(503, "NoTarget")
+            all_taken = bool(self.node.view.choosable)
+            self.fail(*((429, "NoFreeInstance") if all_taken else (503, "NoTarget")))
             return
+        self.plane.thaw(target.address)
         self.pool = pool = self.node.pool(target, self.plane.stats_of)
         pool.busy.add(self)
         pool.stats.requests += 1
@@ -163,7 +166,9 @@ class Exchange:
             self._open_tunnel(response, rest, now)
             return
         body = self._response_body = self._response_framing(response)
-        self._reusable = response.keeps_alive
+        self._reusable = response.keeps_alive and self.plane.routing is not Routing.EXCLUSIVE
+        if self.plane.routing is Routing.BY_SESSION_HEADER and self.pool is not None:
+            self.plane.affinity.note(self.request, response, self.pool.target_id, now)
         try:
             payload = body.feed(rest) if rest else b""
         except BadFraming:
@@ -340,6 +345,8 @@ class Exchange:
             pool.busy.discard(self)
             pool.stats.outstanding -= 1
             node.outstanding[pool.target_id] -= 1
+            if not pool.stats.outstanding:
+                self.plane.freeze(pool.address)
         if self.target_status:
             stats.target_statuses[self.target_status] += 1
         else:

@@ -11,6 +11,7 @@ _TITLES = {
     400: "400 Bad Request",
     405: "405 Not Allowed",
     408: "408 Request Time-out",
+    429: "429 Too Many Requests",
     463: "463",
     501: "501 Not Implemented",
     502: "502 Bad Gateway",

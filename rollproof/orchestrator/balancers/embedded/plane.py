@@ -7,13 +7,16 @@ One event loop, one thread: a table takes effect between two callbacks, so no re
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, assert_never
 
 from rollproof.core.access_log import load_balancer_resource
 from rollproof.core.errors import Permanent
-from rollproof.core.routing import choose, node_view, stuck_target
+from rollproof.core.routing import choose, choose_free, node_view, stuck_target
 from rollproof.core.routing_table import NodeTable, RoutableTarget, RoutingTable
+from rollproof.core.settings import Routing
 from rollproof.core.stickiness import target_key
+from rollproof.orchestrator.balancers.embedded.affinity import SessionAffinity
 from rollproof.orchestrator.balancers.embedded.clock import PlaneClock
 from rollproof.orchestrator.balancers.embedded.cookies import Seal, cookies_for
 from rollproof.orchestrator.balancers.embedded.counters import TargetStats, total
@@ -23,6 +26,8 @@ from rollproof.orchestrator.balancers.embedded.node import Node
 
 if TYPE_CHECKING:
     from rollproof.orchestrator.balancers.embedded.client_side import ClientConnection
+    from rollproof.orchestrator.balancers.embedded.heads import RequestHead
+    from rollproof.orchestrator.runtimes.freezer import Freezer
 
 EMPTY_TABLE = RoutingTable(generation=-1, nodes=(NodeTable("node-0"),))
 """Before the first table: every request is answered with 503."""
@@ -36,11 +41,15 @@ _DIGITS = 24 * 512
 class DataPlane:
     """Shared by all connections of one balancer."""
 
-    def __init__(self, log: LogWriter, seal: Seal, *, chance: random.Random | None = None) -> None:
+    def __init__(
+        self, log: LogWriter, seal: Seal, *, chance: random.Random | None = None, freezer: Freezer | None = None
+    ) -> None:
         self.log = log
         self.clock = PlaneClock()
         self.clients: set[ClientConnection] = set()
         self.targets: dict[str, TargetStats] = {}
+        self.affinity = SessionAffinity()
+        self._freezer = freezer
         self.is_stopping = False
         self._seal = seal
         self._chance = chance or random.Random()
@@ -66,6 +75,8 @@ class DataPlane:
         now = self.clock.now()
         self.table = table
         self.settings = table.load_balancer
+        self.routing = table.platform.routing
+        self.request_timeout_s = table.platform.request_timeout_s or inf
         self.rules = ForwardingRules(table.load_balancer)
         self.cookies = cookies_for(table.stickiness, self._seal, table.target_group_arn, is_secure=self.rules.is_secure)
         self.elb = load_balancer_resource(table.load_balancer.name)
@@ -91,8 +102,28 @@ class DataPlane:
     def node_at(self, index: int) -> Node:
         return self.nodes[index % len(self.nodes)]
 
-    def route(self, node: Node, cookie: bytes | None, now: float) -> tuple[RoutableTarget | None, bool]:
-        """The target of one request, None where there is none (503); and whether its cookie counted."""
+    def route(self, node: Node, request: RequestHead, now: float) -> tuple[RoutableTarget | None, bool]:
+        """The target of one request, None where there is none; and whether its cookie counted."""
+        match self.routing:
+            case Routing.COOKIES:
+                return self._by_cookie(node, request.cookie, now)
+            case Routing.EXCLUSIVE:
+                return choose_free(node.view, draw=self._chance.random(), taken=self._busy()), False
+            case Routing.BY_SESSION_HEADER:
+                bound = self.affinity.target_of(request, now, self.table.platform)
+                target = stuck_target(node.view, self.key_of(bound)) if bound else None
+                if target is None:
+                    taken = self._busy() | self.affinity.bound_targets(now, self.table.platform)
+                    target = choose_free(node.view, draw=self._chance.random(), taken=taken)
+                return target, False
+            case _ as unknown:
+                assert_never(unknown)
+
+    def _busy(self) -> set[str]:
+        """Targets with a request in flight."""
+        return {target_id for target_id, stats in self.targets.items() if stats.outstanding}
+
+    def _by_cookie(self, node: Node, cookie: bytes | None, now: float) -> tuple[RoutableTarget | None, bool]:
         view = node.view
         claim = self.cookies.read(cookie)
         had_claim = claim is not None and claim.valid_until > self.clock.unix(now)
@@ -109,6 +140,16 @@ class DataPlane:
             )
             node.turn += 1
         return target, had_claim
+
+    def thaw(self, address: str) -> None:
+        """Before a request: let the instance run."""
+        if self._freezer is not None and self.routing is Routing.EXCLUSIVE:
+            self._freezer.thaw(address)
+
+    def freeze(self, address: str) -> None:
+        """After its response: stop the instance until the next one."""
+        if self._freezer is not None and self.routing is Routing.EXCLUSIVE:
+            self._freezer.freeze(address)
 
     def fresh_id(self, digits: int) -> bytes:
         """Random hex digits, drawn many at once."""
@@ -181,5 +222,5 @@ class DataPlane:
 
     @property
     def sweep_interval_s(self) -> float:
-        shortest = min(self.settings.idle_timeout_s, self.settings.client_keep_alive_s)
+        shortest = min(self.settings.idle_timeout_s, self.settings.client_keep_alive_s, self.request_timeout_s)
         return min(_SWEEP_S, max(0.02, shortest / 8))

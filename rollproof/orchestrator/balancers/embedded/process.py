@@ -25,6 +25,7 @@ async def start_balancer(options: BalancerOptions, *, deadline_s: float = 15.0) 
         raise UsageError("a balancer process needs a control socket", hint="set `control` to a path")
     arguments = ["--listen", f"{options.host}:{options.port}"]
     arguments += [] if options.key_file is None else ["--key-file", str(options.key_file)]
+    arguments += [] if options.tasks is None else ["--tasks", str(options.tasks)]
     return await PROCESSES.start(options.control, options.access_log, arguments, deadline_s=deadline_s)
 
 

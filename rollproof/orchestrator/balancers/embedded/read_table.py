@@ -30,6 +30,7 @@ def read_table(data: Any) -> RoutingTable:
     _check(not table.target_group_arn or _is_word(table.target_group_arn), f"ARN {table.target_group_arn!r}")
     _check_types(table.load_balancer)
     _check_types(table.stickiness)
+    _check_types(table.platform)
     _check_settings(table)
     return table
 
@@ -80,6 +81,9 @@ def _check_settings(table: RoutingTable) -> None:
     _check(_is_word(balancer.name), f"load balancer name {balancer.name!r}")
     _check(0 < balancer.listener_port < 65536, f"listener_port {balancer.listener_port}")
     _check(balancer.xff_mode in _XFF_MODES, f"xff_mode {balancer.xff_mode!r} is none of {', '.join(_XFF_MODES)}")
+    for name in ("session_idle_s", "session_lifetime_s"):
+        _check(getattr(table.platform, name) > 0, f"{name} {getattr(table.platform, name)} is not above 0")
+    _check(table.platform.request_timeout_s >= 0, f"request_timeout_s {table.platform.request_timeout_s} is below 0")
     _check(stickiness.duration_s > 0, f"duration_s {stickiness.duration_s} is not above 0")
     name = stickiness.cookie_name
     _check(not name or _COOKIE_NAME.fullmatch(name) is not None, f"cookie_name {name!r}")

@@ -25,6 +25,7 @@ from rollproof.orchestrator.balancers.embedded.control import ControlRoutes
 from rollproof.orchestrator.balancers.embedded.cookies import KEY_SIZE, Seal, load_key
 from rollproof.orchestrator.balancers.embedded.log_writer import LogWriter
 from rollproof.orchestrator.balancers.embedded.plane import DataPlane
+from rollproof.orchestrator.runtimes.freezer import Freezer, ProcessFreezer
 
 _BACKLOG = 4096
 _WATCH_S = 0.005
@@ -33,26 +34,32 @@ _CLOSE_S = 1.0
 
 @dataclass(frozen=True)
 class BalancerOptions:
-    """How a balancer is started. Port 0 takes a free one; without `key_file` cookies do not outlive the process."""
+    """How a balancer is started. Port 0 takes a free one; without `key_file` cookies do not outlive the process.
+
+    `tasks`: the process runtime's task directories, whose processes it freezes where the table's routing is exclusive.
+    """
 
     access_log: Path
     host: str = "127.0.0.1"
     port: int = 0
     control: Path | None = None
     key_file: Path | None = None
+    tasks: Path | None = None
 
 
 class EmbeddedBalancer:
     """`start`, then `port` says where it listens; `stop` when done. Raises UsageError where it cannot start."""
 
-    def __init__(self, options: BalancerOptions) -> None:
+    def __init__(self, options: BalancerOptions, freezer: Freezer | None = None) -> None:
         self.options = options
         self.port = 0
         self.stop_requested = asyncio.Event()
         self.grace_s = 0.0
         key = os.urandom(KEY_SIZE) if options.key_file is None else load_key(options.key_file)
         self._log = LogWriter(options.access_log)
-        self.plane = DataPlane(self._log, Seal(key))
+        if freezer is None and options.tasks is not None:
+            freezer = ProcessFreezer(options.tasks)
+        self.plane = DataPlane(self._log, Seal(key), freezer=freezer)
         self._server: asyncio.Server | None = None
         self._control: ControlServer | None = None
         if options.control is not None:
@@ -111,9 +118,9 @@ class EmbeddedBalancer:
 
 
 @asynccontextmanager
-async def serve(options: BalancerOptions) -> AsyncIterator[EmbeddedBalancer]:
-    """A running balancer in this process; stopped at the end."""
-    balancer = EmbeddedBalancer(options)
+async def serve(options: BalancerOptions, freezer: Freezer | None = None) -> AsyncIterator[EmbeddedBalancer]:
+    """A running balancer in this process; stopped at the end. `freezer`: another one than for `options.tasks`."""
+    balancer = EmbeddedBalancer(options, freezer)
     await balancer.start()
     try:
         yield balancer

@@ -131,6 +131,7 @@ async def _connect(exchange: Exchange, pool: TargetPool) -> None:
         exchange.fail(504, "TargetConnectTimeout")
     except OSError:
         pool.node.stats.target_connection_errors += 1
+        exchange.plane.affinity.forget(pool.target_id)
         exchange.fail(502, "TargetConnectionRefused")
     else:
         if exchange.is_over:
