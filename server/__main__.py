@@ -44,7 +44,8 @@ def listen(settings: Settings) -> socket.socket:
         raise SettingsError([f"HOST={settings.host!r} is not allowed: {allowed}"]) from None
     family, _, _, _, address = addresses[0]
     # Not listening yet: a health check must fail to connect, not wait, until the application has started.
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio sets TCP_NODELAY only where it is: else an answer in two parts waits 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

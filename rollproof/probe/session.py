@@ -38,7 +38,7 @@ class Pace:
 
 class ProbeSession:
     """`on_warm` is called once, after the first operation of which every step was well, and the first activities;
-    `on_tried` after the first, well or not.
+    `on_tried` after the first, however it ended.
 
     `mark` is like no other session's; `new_client` makes the clients of sessions that are opened only to be ended.
     """

@@ -25,7 +25,7 @@ from rollproof.sessions.identity import Signer, new_replica_id
 from rollproof.sessions.link import Link, Message, create_client
 from rollproof.sessions.options import Options
 from rollproof.sessions.registry import Registry
-from rollproof.sessions.serving import Serving, Stopped
+from rollproof.sessions.serving import CANCELLED, Serving
 
 _VERSION_HEADER = b"mcp-protocol-version"
 
@@ -102,9 +102,9 @@ class Replica:
             case "reply":
                 self._serving.backchannel.take(session_id, message["message"])
             case "listen":
-                self._endpoint.close_listener(session_id, unless=message["by"])
+                self._endpoint.note_listener(session_id, message["by"])
             case "cancel":
-                self._serving.stop(Stopped.CANCELLED, session_id, message["id"])
+                self._serving.stop(CANCELLED, session_id, message["id"])
             case "changed" if message["by"] != self.id:
                 self._registry.forget(session_id)
             case "end":

@@ -11,7 +11,7 @@ from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
-from mcp_types import RequestId
+from mcp_types import ErrorData, RequestId
 from pydantic_core import to_json
 
 from rollproof.sessions.backchannel import Backchannel, Json
@@ -30,6 +30,8 @@ class Call:
         self.stream = stream
         self.outlet = Outlet()
         self.is_ended = False
+        self.scope = anyio.CancelScope()  # level-triggered: a handler that lets one cancellation slip gets another
+        self.stopped_by: ErrorData | None = None
         self._log = log
         self._number = 0
 

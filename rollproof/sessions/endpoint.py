@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic_core
@@ -36,11 +37,11 @@ from starlette.types import Receive, Scope, Send
 
 from rollproof.sessions.call import Call
 from rollproof.sessions.events import OUTCOME_UNKNOWN, Event, EventLog, read_listen_id
-from rollproof.sessions.link import Link, StoreUnavailable
+from rollproof.sessions.link import Link, StoreUnavailable, end_tasks
 from rollproof.sessions.options import Options
 from rollproof.sessions.outlet import Outlet, priming, serve_events
 from rollproof.sessions.registry import Registry, Session
-from rollproof.sessions.serving import RESUMABLE_SINCE, STREAM, UNAVAILABLE, Serving, Stopped
+from rollproof.sessions.serving import RESUMABLE_SINCE, SESSION_ENDED, STREAM, UNAVAILABLE, Serving
 
 SESSION_HEADER = "mcp-session-id"
 DRAINING = "this replica is stopping; another one serves the session"
@@ -56,6 +57,13 @@ class Refused(Exception):
         self.status, self.message, self.code, self.headers = status, message, code, headers
 
 
+@dataclass
+class _Listener:
+    name: str
+    outlet: Outlet
+    is_announced: bool = False
+
+
 class Endpoint:
     """`handle` is the ASGI application of one path."""
 
@@ -65,7 +73,7 @@ class Endpoint:
         self._registry = registry
         self._log = log
         self._options = options
-        self._listening: dict[str, tuple[str, Outlet]] = {}
+        self._listening: dict[str, _Listener] = {}
         self._streams: set[Outlet] = set()
         self._opened = 0
         self.is_draining = False
@@ -83,14 +91,22 @@ class Endpoint:
     def close_session(self, session_id: str) -> None:
         """The session has ended somewhere: nothing of it goes on here."""
         self._registry.forget(session_id)
-        self._serving.stop(Stopped.SESSION_ENDED, session_id)
-        self.close_listener(session_id)
+        self._serving.stop(SESSION_ENDED, session_id)
+        self._close_listener(session_id)
 
-    def close_listener(self, session_id: str, unless: str = "") -> None:
-        """End the session's standalone stream here, except the one called `unless`."""
-        name, outlet = self._listening.get(session_id, ("", None))
-        if outlet is not None and name != unless:
-            outlet.close()
+    def note_listener(self, session_id: str, name: str) -> None:
+        """A standalone stream was opened somewhere. All replicas learn of them in one order: the last one stays."""
+        mine = self._listening.get(session_id)
+        if mine is None:
+            return
+        if mine.name == name:
+            mine.is_announced = True
+        elif mine.is_announced:
+            mine.outlet.close()
+
+    def _close_listener(self, session_id: str) -> None:
+        if session_id in self._listening:
+            self._listening[session_id].outlet.close()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -197,16 +213,16 @@ class Endpoint:
         """The standalone stream; the newest listener of a session is the one, on whichever replica."""
         self._opened += 1
         name = f"{self._link.replica}.{self._opened}"
-        self.close_listener(session.id)
+        self._close_listener(session.id)
         outlet = Outlet()
-        self._listening[session.id] = name, outlet
+        self._listening[session.id] = _Listener(name, outlet)
         self._link.tell_all({"t": "listen", "session": session.id, "by": name})
         try:
             await self._follow(
                 self._log.follow_notes(session.id, entry), outlet, session, b": open\r\n\r\n", receive, send
             )
         finally:
-            if self._listening.get(session.id, ("", None))[0] == name:
+            if self._listening[session.id].name == name:
                 del self._listening[session.id]
 
     async def _follow(
@@ -227,9 +243,7 @@ class Endpoint:
             )
         finally:
             self._streams.discard(outlet)
-            feed.cancel()
-            holding.cancel()
-            await asyncio.gather(feed, holding, return_exceptions=True)
+            await end_tasks(feed, holding)
 
     async def _hold(self, session: Session) -> None:
         """An open stream keeps its session alive."""

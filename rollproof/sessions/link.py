@@ -86,15 +86,12 @@ class Link:
 
     async def stop(self, within_s: float = 2.0) -> None:
         """Write what is queued, and tell the others that this replica is gone."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                while self._queue or not self._drained.is_set():
-                    self._drained.clear()
-                    self._queued.set()
-                    await self._drained.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._drained.clear()  # set again once nothing is queued nor on its way
+        self._queued.set()
+        written = asyncio.create_task(self._drained.wait())
+        await asyncio.wait({written, *self._tasks}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        written.cancel()
+        await end_tasks(*self._tasks)
         with contextlib.suppress(StoreUnavailable):
             await self.ask(lambda: self._redis.delete(self._alive(self.replica), self.key("inbox", self.replica)))
         await self._redis.aclose()
@@ -222,6 +219,15 @@ def create_client(url: str, socket_timeout: float) -> Redis:
     except (TypeError, ValueError, redis_errors.RedisError) as error:
         raise SessionsError(f"the Redis URL cannot be used: {error}") from error
     return client
+
+
+async def end_tasks(*tasks: asyncio.Task[None]) -> None:
+    """Cancel them until they have ended: a cancellation that meets the end of a Redis command can be lost in it."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.1)
 
 
 def _ignore(_message: Message) -> None:

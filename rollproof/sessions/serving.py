@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from enum import Enum
 from itertools import count
 from typing import Any
 
@@ -42,15 +41,13 @@ REQUEST_CANCELLED = -32800  # what the SDK answers a cancelled request with (mcp
 logger = logging.getLogger("rollproof.sessions")
 
 
-class Stopped(Enum):
-    """Why a call was ended before its handler."""
-
-    CANCELLED = ErrorData(code=REQUEST_CANCELLED, message="Request cancelled")
-    SESSION_ENDED = ErrorData(code=CONNECTION_CLOSED, message="Connection closed")
-    SHUTDOWN = ErrorData(
-        code=OUTCOME_UNKNOWN,
-        message="this replica stopped before the call had ended; whether it was carried out is unknown",
-    )
+# Why a call was ended before its handler.
+CANCELLED = ErrorData(code=REQUEST_CANCELLED, message="Request cancelled")
+SESSION_ENDED = ErrorData(code=CONNECTION_CLOSED, message="Connection closed")
+SHUT_DOWN = ErrorData(
+    code=OUTCOME_UNKNOWN,
+    message="this replica stopped before the call had ended; whether it was carried out is unknown",
+)
 
 
 class Serving:
@@ -75,7 +72,6 @@ class Serving:
         self._options = options
         self._numbers = count(1)
         self._calls: dict[Call, asyncio.Task[None]] = {}
-        self._stopped: dict[Call, Stopped] = {}
         self._notified: set[asyncio.Task[None]] = set()
         self.signer: Signer | None = None
         self.backchannel = Backchannel(link, self._known_signer)
@@ -110,30 +106,30 @@ class Serving:
         """A notification of the client, to the server's handler; a cancellation to whichever replica it concerns."""
         if message.method == "notifications/cancelled":
             request_id = as_request_id((message.params or {}).get("requestId"))
-            if request_id is not None and not self.stop(Stopped.CANCELLED, session.id, request_id):
+            if request_id is not None and not self.stop(CANCELLED, session.id, request_id):
                 self._link.tell_all({"t": "cancel", "session": session.id, "id": request_id})
         task = asyncio.create_task(self._notify(session, message, request))
         self._notified.add(task)
         task.add_done_callback(self._notified.discard)
 
-    def stop(self, why: Stopped, session_id: str | None = None, request_id: str | int | None = None) -> bool:
+    def stop(self, why: ErrorData, session_id: str | None = None, request_id: str | int | None = None) -> bool:
         """End the calls of a session (or one of them, or all there are) with an error; whether there were any."""
         has_any = False
-        for call, task in list(self._calls.items()):
+        for call in list(self._calls):
             is_meant = session_id in (None, call.session_id)
             if request_id is not None:
                 is_meant = is_meant and coerce_request_id(request_id) == coerce_request_id(call.request_id)
             if is_meant:
                 has_any = True
-                self._stopped.setdefault(call, why)
-                task.cancel()
+                call.stopped_by = call.stopped_by or why
+                call.scope.cancel()
         return has_any
 
     async def finish(self, within_s: float) -> None:
         """Wait for the calls that are still being served; then end them with an error."""
         if self._calls:
             await asyncio.wait(list(self._calls.values()), timeout=max(0.0, within_s))
-        self.stop(Stopped.SHUTDOWN)
+        self.stop(SHUT_DOWN)
         if tasks := [*self._calls.values(), *self._notified]:
             await asyncio.wait(tasks, timeout=1.0)
 
@@ -186,26 +182,24 @@ class Serving:
         self, call: Call, message: JSONRPCRequest, request: Request, connection: Connection, *, can_close: bool
     ) -> Json:
         channel = self._channel(request, call, message.params, can_close=can_close)
-        try:
-            result = await serve_one(
-                self._server,
-                channel,
-                message.method,
-                message.params,
-                connection=connection,
-                lifespan_state=self._lifespan_state,
-            )
-        except asyncio.CancelledError:
-            if call not in self._stopped:
-                raise
-            return {"error": _error(self._stopped.pop(call).value)}
-        except Exception as error:
-            known = handler_exception_to_error_data(error)
-            if known is None:
-                logger.exception("handler for %r raised", message.method)
-            # Code 0 and the text: what the SDK's dispatcher answers.
-            return {"error": _error(known or ErrorData(code=0, message=str(error)))}
-        return {"result": result}
+        with call.scope:
+            try:
+                result = await serve_one(
+                    self._server,
+                    channel,
+                    message.method,
+                    message.params,
+                    connection=connection,
+                    lifespan_state=self._lifespan_state,
+                )
+            except Exception as error:
+                known = handler_exception_to_error_data(error)
+                if known is None:
+                    logger.exception("handler for %r raised", message.method)
+                # Code 0 and the text: what the SDK's dispatcher answers.
+                return {"error": _error(known or ErrorData(code=0, message=str(error)))}
+            return {"result": result}
+        return {"error": _error(call.stopped_by or SHUT_DOWN)}
 
     def _channel(
         self, request: Request, call: Call | None, params: Mapping[str, Any] | None, *, can_close: bool

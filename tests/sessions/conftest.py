@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import re
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from replicas import Pair, Replica, make_server
+from fastmcp.server.http import StarletteWithLifespan
+from pair import Pair, Replica, StartReplica, make_server
 
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
 from rollproof.sessions import Options, resilient
 
 asyncio.set_event_loop(None)  # as in tests/server/conftest.py
+
+
+def make_app(
+    name: str, redis_url: str, namespace: str, auth: Any = None, *, json_response: bool = False, **options: Any
+) -> StarletteWithLifespan:
+    chosen = Options(**{"namespace": namespace, "heartbeat_s": 0.2, "dead_after_s": 1.0, **options})
+    mcp = make_server(name, auth)
+    return resilient(mcp, redis_url, options=chosen, json_response=json_response, handle_signals=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -32,7 +42,17 @@ async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[R
     await server.stop()
 
 
-StartReplica = Callable[..., Coroutine[Any, Any, Replica]]
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_pair(redis_server: RedisServer) -> AsyncIterator[Pair]:
+    """For the tests of a file that leave both replicas as they were; their own session keeps them apart."""
+    async with AsyncExitStack() as stack:
+        a, b = [
+            await stack.enter_async_context(Replica.serving(name, make_app(name, redis_server.url, "shared")))
+            for name in "ab"
+        ]
+        pair = Pair(a, b)
+        yield pair
+        await pair.close()
 
 
 @pytest.fixture
@@ -41,16 +61,8 @@ async def start_replica(redis_server: RedisServer, request: pytest.FixtureReques
     async with AsyncExitStack() as stack:
 
         async def start(name: str, redis_url: str = "", auth: Any = None, **options: Any) -> Replica:
-            json_response = options.pop("json_response", False)
-            chosen = Options(**{"namespace": request.node.name, "heartbeat_s": 0.2, "dead_after_s": 1.0, **options})
-            mcp = make_server(name, auth)
-            app = resilient(
-                mcp,
-                redis_url or redis_server.url,
-                options=chosen,
-                json_response=json_response,
-                handle_signals=False,
-            )
+            namespace = options.pop("namespace", re.sub(r"\W", "-", request.node.name))
+            app = make_app(name, redis_url or redis_server.url, namespace, auth, **options)
             return await stack.enter_async_context(Replica.serving(name, app))
 
         yield start

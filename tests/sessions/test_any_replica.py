@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from replicas import Pair
+import pytest
+from pair import Pair
 
-Json = dict[str, object]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def pair(shared_pair: Pair) -> Pair:
+    shared_pair.extra = {}
+    return shared_pair
 
 
 async def test_a_session_opened_at_one_replica_is_served_by_the_other(pair: Pair) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +85,10 @@ def make_server(name: str, auth: Any = None) -> FastMCP:
     return mcp
 
 
+StartReplica = Callable[..., Coroutine[Any, Any, "Replica"]]
+"""`await start_replica("a", cache_s=1)`; see conftest."""
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
@@ -104,7 +108,7 @@ class Replica:
     @classmethod
     @asynccontextmanager
     async def serving(cls, name: str, app: StarletteWithLifespan) -> AsyncIterator[Replica]:
-        listener = socket.socket()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5, lifespan="on")
@@ -235,11 +239,12 @@ class Pair:
     async def call(self, at: Replica, name: str, **arguments: Any) -> Answer:
         return await self.send(at, self.tool(name, **arguments))
 
-    def headers(self, session: str | None = None) -> dict[str, str]:
+    def headers(self, session: str | None = None, **more: str) -> dict[bytes, bytes]:
         headers = {"accept": ACCEPT, "content-type": "application/json", "mcp-protocol-version": VERSION, **self.extra}
         if session is None:
             session = self.session
-        return headers | ({"mcp-session-id": session} if session else {})
+        headers |= more | ({"mcp-session-id": session} if session else {})
+        return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
 
     async def send(self, at: Replica, message: Any, session: str | None = None) -> Answer:
         response = await self.http.post(f"{at.url}/mcp", json=message, headers=self.headers(session))
@@ -257,7 +262,7 @@ class Pair:
     @asynccontextmanager
     async def listen(self, at: Replica, last_event_id: str = "", session: str | None = None) -> AsyncIterator[Stream]:
         """A GET stream."""
-        headers = self.headers(session) | ({"last-event-id": last_event_id} if last_event_id else {})
+        headers = self.headers(session, **({"last-event-id": last_event_id} if last_event_id else {}))
         async with self.http.stream("GET", f"{at.url}/mcp", headers=headers) as response:
             yield Stream(response)
 
