@@ -68,7 +68,7 @@ class Live:
                 self._say(record, f"-- {self._phase}")
             case "fault":
                 self._say(record, f"-- fault: {record['name']} {str(record.get('target', ''))[:SHOWN_ID]}")
-            case "call":
+            case "call" if "activity" not in record:  # those say nothing of whether a session is alive
                 self._count(record)
             case "setting" if record["name"] in ("balancer", "redis", "endpoint"):
                 self._say(record, f"-- {record['name']}: {record['value']}")

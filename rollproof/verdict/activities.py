@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rollproof.verdict.causes import cause_of, served_by
+from rollproof.verdict.causes import cause_of, served_by, transitions
 from rollproof.verdict.model import ActivityState, ActivityVerdict, FailedCall
 from rollproof.verdict.records import Call, History
 from rollproof.verdict.rollout import Rollout
 from rollproof.verdict.sessions import signature_of
-from rollproof.verdict.words import count
+from rollproof.verdict.words import count, short
 
 OK, UNSUPPORTED, FAILED = "ok", "unsupported", "failed"
 """Outcomes that a probe writes (rollproof.probe.activity); every other one is a failure with a name."""
@@ -50,11 +50,17 @@ def broken_by_the_rollout(activities: Sequence[ActivityVerdict]) -> list[Activit
 
 
 def failures_text(broken: Sequence[ActivityVerdict]) -> str:
-    """`elicitation 3 of 12 times, stream 1 of 9; first s03: target ... failed with ...`; "" where there are none."""
-    counts = [f"{each.name} {each.failed_in_rollout} of {count(each.tried, 'time')}" for each in broken]
+    """`elicitation 3 of 12 times, stream 1 of 9 (2 more before it); first s03: target ... failed with ...`."""
+    counts = [f"{each.name} {each.failed_in_rollout} of {count(each.tried, 'time')}{_before(each)}" for each in broken]
     failures = [(each.first_failure, each.cause) for each in broken if each.first_failure is not None]
     first = min(failures, key=lambda failure: failure[0].t, default=None)
     return ", ".join(counts) + (f"; first {first[0].session}: {first[1]}" if first else "")
+
+
+def _before(verdict: ActivityVerdict) -> str:
+    """What failed as well before anything was replaced is not the rollout's alone."""
+    before = sum(verdict.outcomes.values()) - verdict.failed_in_rollout
+    return f" ({before} more before it)" if before else ""
 
 
 def _judge(kind: str, era: str, calls: Sequence[Call], history: History, rollout: Rollout) -> ActivityVerdict:
@@ -75,8 +81,17 @@ def _judge(kind: str, era: str, calls: Sequence[Call], history: History, rollout
         outcomes=dict(outcomes.most_common()),
         failed_in_rollout=len(during),
         first_failure=FailedCall(first.t, first.session, first.number, first.tool, signature, task) if first else None,
-        cause=cause_of(first, signature, task, rollout) if first else "",
+        cause=_cause(first, signature, task, rollout) if first else "",
     )
+
+
+def _cause(call: Call, signature: str, task: str, rollout: Rollout) -> str:
+    """Only what the disruption brought can be a cause; a call that may go to any task often needs none."""
+    life = rollout.life(task)
+    start = rollout.triggered_at or 0.0
+    if life is not None and not any(start <= change.t <= call.t for change in transitions(life)):
+        return f"call {call.number} {call.tool} failed with {signature}; its task, {short(task)}, was not leaving"
+    return cause_of(call, signature, task, rollout)
 
 
 def _state(outcomes: Counter[str], failures: int, during: int) -> ActivityState:

@@ -60,10 +60,12 @@ def test_a_broken_one_is_told_with_its_first_failure_and_cause() -> None:
     assert found.first_failure is not None
     assert (found.first_failure.t, found.first_failure.session) == (LATER, "s1")
     assert found.first_failure.signature == "reply-refused: 404 / -32600 Session not found"
-    assert found.cause.endswith("had not left by then: the rollout does not explain it")  # CARL serves s1 by then
-    assert verdict.why.startswith("activities that work failed in the rollout: elicitation 2 of 4 times; first s1: ")
+    assert found.cause.endswith("its task, c3c3c3c3, was not leaving")  # CARL serves s1 by then
+    assert verdict.why.startswith(
+        "activities that work failed in the rollout: elicitation 2 of 4 times (1 more before it); first s1: "
+    )
     (finding,) = [f for f in verdict.findings if f.id == "broken-activities"]
-    assert "elicitation 2 of 4 times; first s1: " in finding.text
+    assert "elicitation 2 of 4 times (1 more before it); first s1: " in finding.text
     assert [evidence.t for evidence in finding.evidence] == [LATER]
 
 

@@ -14,8 +14,8 @@ def broken_activities(story: Story) -> Finding | None:
         return None
     return Finding(
         "broken-activities",
-        "What sessions do besides calling tools broke in the rollout",
-        f"Worked, and failed once the rollout had begun: {failures_text(broken)}.",
+        "Activities that work failed in the rollout",
+        f"Ok at least once, and failed once the rollout had begun: {failures_text(broken)}.",
         tuple(
             Evidence(first.t, "call", first.session, first.call_number, first.signature)
             for each in broken
