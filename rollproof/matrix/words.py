@@ -49,10 +49,19 @@ def details(matrix: Matrix) -> Iterator[tuple[CellResult, list[str]]]:
 def _told(found: CellResult) -> list[str]:
     told = [found.reason] if found.fate is Fate.UNPROVED else []
     told += [words] if (words := first_failure_words(found)) else []
-    for kind, activity in found.broken.items():
-        cause = f". {activity.cause}" if activity.cause else ""
-        told.append(f"{kind}: {activity.ok} of {activity.tried} well; first {activity.signature}{cause}")
+    told += _broken(found)
     return [*told, f"Redis was {found.outage}"] if found.outage else told
+
+
+def _broken(found: CellResult) -> Iterator[str]:
+    """`elicitation 5/8, roots 6/9 well; 404/-32600 Session not found: target ...`: a line a way to fail."""
+    ways: dict[str, list[str]] = {}
+    for kind, activity in found.broken.items():
+        ways.setdefault(activity.signature, []).append(kind)
+    for signature, kinds in ways.items():
+        counts = ", ".join(f"{kind} {found.broken[kind].ok}/{found.broken[kind].tried}" for kind in kinds)
+        cause = found.broken[kinds[0]].cause
+        yield f"{counts} well; {signature}{f': {cause}' if cause else ''}"
 
 
 def first_failure_words(found: CellResult) -> str:

@@ -13,7 +13,8 @@ from tests.e2e.place import Place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SMALL = ("--set", "deregistration_delay_s=80", "--set", "health_check_grace_period_s=800", "--sessions", "6",
-         "--delay", "0.3", "--slow", "0.5", "--measure", "1.5", "--speed", "40")  # fmt: skip
+         "--delay", "0.3", "--slow", "0.5", "--measure", "1.5", "--activities", "progress",
+         "--speed", "40")  # fmt: skip
 CELLS = ("--strategies", "memory,stateless", "--disruptions", "rolling,redis-restart")
 
 

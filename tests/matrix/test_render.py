@@ -9,8 +9,10 @@ from rich.console import Console
 
 from rollproof.matrix import Matrix, markdown
 from rollproof.matrix.markdown import matrix_markdown
+from rollproof.matrix.model import ActivityResult
 from rollproof.matrix.terminal import render_matrix
 from rollproof.matrix.words import conclusion
+from rollproof.verdict.model import ActivityState
 from tests.matrix.samples import as_expected, cell, failed, lost, matrix
 
 PLAIN = """\
@@ -24,7 +26,7 @@ memory rolling: lost 2/3; 9 of 30 calls failed
 404/-32600 Session not found
 
 stateless rolling: survived 3/3
-  resume: 1 of 4 well; first 405 Method Not Allowed. another replica
+  resume 1/4 well; 405 Method Not Allowed: another replica
 
 stateless redis-restart: lost 2/3; 9 of 30 calls failed
   s3 get_session_state, 5.2 s after it: target 127.0.0.1:4001 began draining at t=18.3 s; 0.5 s later it failed with \
@@ -79,6 +81,20 @@ def test_a_cell_that_could_not_be_played_says_why() -> None:
     assert "the service never became steady" in shown
 
 
+def test_activities_that_fail_the_same_way_share_a_line() -> None:
+    gone, hang = "404/-32600 Session not found", "hang"
+    broken = {
+        "roots": ActivityResult(ActivityState.FAILED, 9, 6, gone, "its target drained"),
+        "elicitation": ActivityResult(ActivityState.FAILED, 8, 5, gone, "another target drained"),
+        "sampling": ActivityResult(ActivityState.FAILED, 4, 1, hang),
+        "delete": ActivityResult(ActivityState.OK, 4, 4),
+    }
+    shown = rendered(matrix(lost("memory"), cell("stateless", activities=broken)))
+    assert "survived 3/3, breaks roots, elicitation, sampling" in shown
+    assert "  roots 6/9, elicitation 5/8 well; 404/-32600 Session not found: its target drained\n" in shown
+    assert "  sampling 1/4 well; hang\n" in shown
+
+
 def test_markdown_has_the_same_facts() -> None:
     table, failures, costs = matrix_markdown(as_expected()).split("\n\n")
     assert table.splitlines()[2:] == [
@@ -86,7 +102,7 @@ def test_markdown_has_the_same_facts() -> None:
         "| `stateless` | survived 3/3, breaks resume | lost 2/3 |",
     ]
     assert "| `memory` | `rolling` | lost 2/3 | 9/30 | s3 get_session_state, 5.2 s after it: target" in failures
-    assert "| `stateless` | `rolling` | survived 3/3 | 0/30 | resume: 1 of 4 well; first 405" in failures
+    assert "| `stateless` | `rolling` | survived 3/3 | 0/30 | resume 1/4 well; 405" in failures
     assert costs.splitlines()[2] == "| `memory` | 140 | 4.0 | 6.7 | - | 3.1 | - |"
 
 
