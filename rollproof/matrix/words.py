@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rollproof.core.platforms import FARGATE
 from rollproof.disruptions import Disruption
 from rollproof.matrix.model import Asked, Cell, CellResult, CellStatus, Costs, Fate, Matrix
-from rollproof.verdict.words import count
+from rollproof.verdict.words import count, some
 
 NOT_PLAYED = "not played"
 COST_COLUMNS = (
@@ -54,14 +54,13 @@ def _told(found: CellResult) -> list[str]:
 
 
 def _broken(found: CellResult) -> Iterator[str]:
-    """`elicitation 5/8, roots 6/9 well; 404/-32600 Session not found: target ...`: a line a way to fail."""
+    """`elicitation 5/8, roots 6/9 well; target ... failed with 404/-32600 Session not found`: a line a way to fail."""
     ways: dict[str, list[str]] = {}
     for kind, activity in found.broken.items():
         ways.setdefault(activity.signature, []).append(kind)
     for signature, kinds in ways.items():
         counts = ", ".join(f"{kind} {found.broken[kind].ok}/{found.broken[kind].tried}" for kind in kinds)
-        cause = found.broken[kinds[0]].cause
-        yield f"{counts} well; {signature}{f': {cause}' if cause else ''}"
+        yield f"{counts} well; {_failed(signature, found.broken[kinds[0]].cause)}"
 
 
 def first_failure_words(found: CellResult) -> str:
@@ -70,8 +69,12 @@ def first_failure_words(found: CellResult) -> str:
     if first is None:
         return ""
     when = "" if first.after_s is None else f", {when_words(first.after_s)}"
-    what = first.cause if first.signature in first.cause else f"{first.signature}. {first.cause}"
-    return f"{first.session} {first.tool}{when}: {what}"
+    return f"{first.session} {first.tool}{when}: {_failed(first.signature, first.cause)}"
+
+
+def _failed(signature: str, cause: str) -> str:
+    """Most causes name the signature themselves."""
+    return cause if signature in cause else f"{signature}. {cause}" if cause else signature
 
 
 def when_words(after_s: float) -> str:
@@ -108,7 +111,7 @@ def conclusion(matrix: Matrix) -> str:
         names = ", ".join(f"{x.strategy} {x.fate} and not {expected_of(matrix, x.strategy)}" for x in surprises)
         told.append(f"not as expected of a rolling deployment: {names}")
     if unproved:
-        names = ", ".join(f"{cell.strategy} {cell.disruption}" for cell in unproved)
+        names = some([f"{cell.strategy} {cell.disruption}" for cell in unproved])
         told.append(f"nothing proved by {count(len(unproved), 'cell')}: {names}")
     if told:
         return "; ".join(told)

@@ -13,6 +13,7 @@ orchestrator reaches it anyway, so that nothing more has to be asked of Docker.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +32,7 @@ from rollproof.orchestrator.redis_server import NOT_ANSWERING, RedisServer
 BACK_WITHIN_S = 60.0
 _ANSWER_S = 2.0
 _LOOK_S = 0.05
+_KEYSPACE = re.compile(r"db\d+")  # Redis 8 has db0_distrib_strings_sizes and its like beside it
 _MARK, _MARK_S = "rollproof:outage", 600
 _OWN = frozenset({"info", "auth", "hello", "select", "config|get", "client|setinfo", "client|setname", "shutdown"})
 """Commands of whoever measures, and of a connection's beginning."""
@@ -135,7 +137,7 @@ async def _back(redis: RedisServer, life: str) -> None:
 
 async def _state(url: str) -> _State:
     info = await _info(url)
-    keys = sum(int(value["keys"]) for name, value in info.items() if name.startswith("db") and isinstance(value, dict))
+    keys = sum(int(facts["keys"]) for name, facts in info.items() if _KEYSPACE.fullmatch(name))
     return _State(str(info["run_id"]), keys, bool(int(info.get("aof_enabled", 0))))
 
 

@@ -26,7 +26,7 @@ memory rolling: lost 2/3; 9 of 30 calls failed
 404/-32600 Session not found
 
 stateless rolling: survived 3/3
-  resume 1/4 well; 405 Method Not Allowed: another replica
+  resume 1/4 well; 405 Method Not Allowed. another replica
 
 stateless redis-restart: lost 2/3; 9 of 30 calls failed
   s3 get_session_state, 5.2 s after it: target 127.0.0.1:4001 began draining at t=18.3 s; 0.5 s later it failed with \
@@ -91,7 +91,7 @@ def test_activities_that_fail_the_same_way_share_a_line() -> None:
     }
     shown = rendered(matrix(lost("memory"), cell("stateless", activities=broken)))
     assert "survived 3/3, breaks roots, elicitation, sampling" in shown
-    assert "  roots 6/9, elicitation 5/8 well; 404/-32600 Session not found: its target drained\n" in shown
+    assert "  roots 6/9, elicitation 5/8 well; 404/-32600 Session not found. its target drained\n" in shown
     assert "  sampling 1/4 well; hang\n" in shown
 
 
