@@ -8,10 +8,10 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL = help
-.PHONY: help rehearse test stages fast lint format bench compare matrix lock clean
+.PHONY: help rehearse test stages fast lint format bench compare matrix conformance lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 rehearse: $(READY) ## rehearse the sample server as its templates deploy it
 	$(BIN)/rollproof rehearse $(ARGS)
@@ -63,6 +63,9 @@ matrix: $(READY) ## every session strategy through every disruption, and docs/st
 	mkdir -p docs/matrix && cp runs/matrix/*/matrix.json docs/matrix/local.json
 	$(BIN)/python -m rollproof.matrix.page docs/matrix
 
+conformance: $(READY) ## the official MCP suite against one replica and several; docs/conformance.md (needs PyPI and npm)
+	@$(BIN)/python -m tests.conformance.run --report $(ARGS)
+
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade --python-version 3.11 \
@@ -72,7 +75,8 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 	' requirements.lock && rm requirements.lock.bak
 
 clean: ## remove the environment and what runs have left
-	rm -rf $(VENV) runs .rollproof .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) runs .rollproof .conformance client/node/node_modules
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The environment: exact versions, checked by their hashes, then rollproof itself in place. --no-deps: the lock is complete
 # (pip check says so), and older pips take a newer release for an extra (coverage[toml]) than the lock's.

@@ -42,7 +42,7 @@ class Strategy:
 
 _STATEFUL = {"MCP_STATELESS_HTTP": "false"}
 _STATELESS = {"MCP_STATELESS_HTTP": "true"}
-_PERSISTENT = {"reinitialise": True, "retries": 3, "increments": "keyed"}
+_PERSISTENT = {"reinitialise": True, "retries": 3, "replay": True, "increments": "keyed"}
 
 STRATEGIES: Mapping[str, Strategy] = {
     strategy.name: strategy
@@ -65,7 +65,7 @@ STRATEGIES: Mapping[str, Strategy] = {
         ),
         Strategy(
             "idempotent",
-            "sessions in a task's memory, idempotent tools, clients that begin again and repeat the whole operation",
+            "sessions in a task's memory, idempotent tools, clients that begin anew and repeat all they had done",
             _STATEFUL,
             "degraded",
             uses_redis=False,

@@ -38,6 +38,12 @@ Reinitialise = Annotated[
 Retries = Annotated[
     int, typer.Option("--retries", help="A failed operation is repeated so often.", rich_help_panel=CLIENTS)
 ]
+Replay = Annotated[
+    bool,
+    typer.Option(
+        "--replay/--no-replay", help="A session that began anew does again all it had done.", rich_help_panel=CLIENTS
+    ),
+]
 IncrementsOption = Annotated[
     Increments,
     typer.Option("--increments", help="Clients also count: is anything applied twice?", rich_help_panel=CLIENTS),

@@ -40,6 +40,7 @@ def command(
     session_ids: c.Ids = SessionIds.AUTO,
     reinitialise: c.Reinitialise = False,
     retries: c.Retries = 0,
+    replay: c.Replay = False,
     increments: c.IncrementsOption = Increments.NONE,
     slow_every: c.SlowEvery = 0,
     slow_s: c.Slow = 10.0,
@@ -56,7 +57,8 @@ def command(
     """Call an MCP server with real sessions, and record every answer."""
     chosen = ProbeOptions(
         endpoint, sessions=sessions, calls=calls, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
-        reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
+        reinitialise=reinitialise, retries=retries, replay=replay, increments=increments,
+        slow_every=slow_every, slow_s=slow_s,
         open_streams=streams, activities=flags.activities(activities), tool=tool,
         arguments=flags.tool_arguments(arguments), headers=flags.headers(header or []), record_state=record_state,
     )  # fmt: skip

@@ -80,6 +80,7 @@ def command(
     session_ids: c.Ids = SessionIds.AUTO,
     reinitialise: c.Reinitialise = False,
     retries: c.Retries = 0,
+    replay: c.Replay = False,
     increments: c.IncrementsOption = Increments.KEYED,
     slow_every: c.SlowEvery = 5,
     slow_s: c.Slow = 3.0,
@@ -107,7 +108,8 @@ def command(
     )  # fmt: skip
     probe = ProbeOptions(
         "http://localhost/mcp", sessions=sessions, delay_s=delay, era=era, cookies=cookies, session_ids=session_ids,
-        reinitialise=reinitialise, retries=retries, increments=increments, slow_every=slow_every, slow_s=slow_s,
+        reinitialise=reinitialise, retries=retries, replay=replay, increments=increments,
+        slow_every=slow_every, slow_s=slow_s,
         open_streams=streams and era is not Era.MODERN, activities=flags.activities(activities),
     )  # fmt: skip
     configured = chosen.config.probe if chosen.config else {}

@@ -48,6 +48,7 @@ def _options(given: argparse.Namespace) -> ProbeOptions:
         cookies=CookieMode(given.cookies),
         session_ids=SessionIds(given.session_ids),
         reinitialise=given.reinitialise,
+        replay=given.replay,
         retries=given.retries,
         increments=Increments(given.increments),
         slow_every=given.slow_every,
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cookies", choices=list(CookieMode), default=CookieMode.FULL)
     add("--session-ids", choices=list(SessionIds), default=SessionIds.AUTO)
     add("--reinitialise", action="store_true", help="open a new session on 404")
+    add("--replay", action="store_true", help="a session that began anew does again all it had done")
     add("--retries", type=int, default=0, help="how often a failed operation is repeated")
     add("--increments", choices=list(Increments), default=Increments.NONE)
     add("--slow-every", type=int, default=0, help="every Nth session keeps a slow call in flight")

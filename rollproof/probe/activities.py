@@ -27,6 +27,7 @@ from rollproof.probe.waiting import wait
 
 _ROUNDS = 4  # of questions in one call
 _STEPS = 4  # of a slow call
+_ECHO_S = 0.3  # after the first arrival
 _WITHOUT_STREAM = "the server offers the session no stream"
 
 
@@ -169,7 +170,8 @@ class Activities:
         """As long as it may take, and as long again for one that is late, or comes twice."""
         within_s = self._options.notice_within_s
         is_late = not await wait(arrival, within_s)
-        await wait(arrival if is_late else self._is_over, within_s)
+        if await wait(arrival if is_late else self._is_over, within_s):
+            await asyncio.sleep(min(_ECHO_S, within_s))  # its session is at its end, and a second one may be on its way
         count = self._notices.count(text)
         self._notices.forget(text)
         attempt = judging.judge_notice(ANNOUNCE, answer, count, is_late=is_late, within_s=within_s)

@@ -23,7 +23,7 @@ _LEAST_PAUSE_S = 0.05  # before it is tried again, whatever the delay
 
 
 class Opening:
-    """`handle` is the session's, "" where there are none. `on_renewed` is called after each new initialize."""
+    """`handle` is the session's, "" where there are none. `on_renewed` is called after each new beginning."""
 
     def __init__(
         self,
@@ -71,8 +71,7 @@ class Opening:
             is_current = handle == self.handle if self._has_handles else self._client.session_id == gone
             if is_current and await self._renew(number):
                 self._log.reinitialised(*self._identity, answer.signature)
-                if not self._has_handles:
-                    self._on_renewed()
+                self._on_renewed()
 
     async def end(self) -> Answer | None:
         """The answer to the request that ends the session; None where there is none to end."""

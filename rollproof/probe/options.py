@@ -81,6 +81,7 @@ class ProbeOptions:
     session_ids: SessionIds = SessionIds.AUTO
     reinitialise: bool = False  # on 404, as the specification asks; most clients do not
     retries: int = 0  # how often a failed operation is repeated as a whole
+    replay: bool = False  # in a session that began anew, all it had done is done again first; needs keyed increments
     increments: Increments = Increments.NONE
     slow_every: int = 0  # every Nth session also keeps a slow call in flight; 0 = none
     slow_s: float = 10.0
@@ -126,6 +127,8 @@ class ProbeOptions:
                 f"activity_timeout_s ({self.activity_timeout_s:g}) would end every slow call of an activity",
                 hint="raise it above activity_slow_s",
             )
+        if self.replay and self.increments is Increments.PLAIN:
+            raise UsageError("replay would count again what was counted", hint="take keyed increments, or none")
         if self.arguments and not self.tool:
             raise UsageError("arguments are given, but no tool", hint="name it with --tool")
         if self.era is Era.MODERN and self.open_streams:

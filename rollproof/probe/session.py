@@ -16,8 +16,8 @@ from rollproof.probe.checker import SessionTruth
 from rollproof.probe.client import McpClient
 from rollproof.probe.judge import judge
 from rollproof.probe.opening import Opening
-from rollproof.probe.options import Activity, ProbeOptions
-from rollproof.probe.plan import CallTool, Increment, ListTools, Plan, Step
+from rollproof.probe.options import Activity, ProbeOptions, SessionIds
+from rollproof.probe.plan import CallTool, Increment, ListTools, Plan, Step, Write
 from rollproof.probe.records import SessionLog
 from rollproof.probe.stream import Notices, hold_stream
 from rollproof.probe.waiting import wait
@@ -67,7 +67,9 @@ class ProbeSession:
         self._truth = SessionTruth()
         self._number = 0
         self._is_warm = False
-        self._opening = Opening(options, plan, client, log, self._hold_stream)
+        self._has_begun = asyncio.Event()  # its first operation is done
+        self._opening = Opening(options, plan, client, log, self._note_renewed)
+        self._has_to_replay = False
         self._group: asyncio.TaskGroup | None = None  # while it works
         self._stream: asyncio.Task[None] | None = None
         self._notices = Notices()
@@ -107,10 +109,12 @@ class ProbeSession:
                 slow = self._group.create_task(self._repeat_slow(slow_step, over))
             await self._repeat_operation(stop)
             over.set()
+            self._has_begun.set()  # also where it was told to stop before that
             await self._activities.finish()
             if slow:
                 await slow
             if slow or stop.is_set():
+                await self._replay()
                 await self._step(self._plan.last_read(), is_final=True)
             if self._stream:
                 self._stream.cancel()
@@ -125,10 +129,36 @@ class ProbeSession:
         stream = hold_stream(self._client, self._log, self._options.reconnect_s, self._notices)
         self._stream = self._group.create_task(stream)
 
+    def _note_renewed(self) -> None:
+        self._has_to_replay = self._options.replay
+        if self._options.session_ids is not SessionIds.HANDLE:
+            self._hold_stream()
+
+    async def _replay(self) -> None:
+        """Do again what this session has done: its state began anew, and its tools are idempotent.
+
+        No answer is checked against what must be there, for it is only coming to be there again.
+        """
+        for _ in range(1 + self._options.retries):
+            if not self._has_to_replay:
+                return
+            self._has_to_replay = False
+            for number in range(1, self._number):
+                await self._replay_operation(number)
+
+    async def _replay_operation(self, number: int) -> None:
+        for step in self._plan.steps(self._name, number):
+            if isinstance(step, Write | Increment) and not self._has_to_replay:
+                handle = self._opening.handle
+                answer = await self._send(step, handle)
+                self._log.call(answer, step.tool, number, replay=True)
+                await self._opening.renew_after(answer, number, handle)
+
     async def _repeat_operation(self, stop: asyncio.Event) -> None:
         while not stop.is_set() and (not self._options.calls or self._number < self._options.calls):
             self._number += 1
             is_ok = await self._operation(stop)
+            self._has_begun.set()
             is_first = is_ok and not self._is_warm
             await self._do_activities(self._pace.warm_activities if is_first else 1, stop)
             if is_first:
@@ -159,6 +189,7 @@ class ProbeSession:
 
     async def _attempt(self, attempt: int, done: set[str], stop: asyncio.Event) -> bool:
         is_ok = True
+        await self._replay()
         for position, step in enumerate(self._plan.steps(self._name, self._number)):
             if position:
                 await wait(stop, self._options.delay_s)
@@ -168,6 +199,8 @@ class ProbeSession:
             if isinstance(step, Increment) and not step.repeatable and outcome is not Outcome.REFUSED:
                 done.add(step.key)
             is_ok = is_ok and is_step_ok
+            if self._has_to_replay:
+                return False  # the rest would be checked against a state that is not there again yet
         return is_ok
 
     async def _step(self, step: Step, *, attempt: int = 0, is_final: bool = False) -> tuple[Outcome, bool]:
@@ -197,6 +230,10 @@ class ProbeSession:
                 return await self._client.call_tool(step.tool, arguments)
 
     async def _repeat_slow(self, step: CallTool, over: asyncio.Event) -> None:
+        """In the modern era not beside the first call: no initialize came before it, so neither would carry a cookie,
+        and the two answers would name two tasks."""
+        if self._client.is_modern:
+            await self._has_begun.wait()
         while not over.is_set():
             handle = self._opening.handle
             arguments = self._plan.arguments(step.tool, step.arguments, handle)

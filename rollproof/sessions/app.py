@@ -26,6 +26,7 @@ from rollproof.sessions.link import Link, Message, create_client
 from rollproof.sessions.options import Options
 from rollproof.sessions.registry import Registry
 from rollproof.sessions.serving import CANCELLED, Serving
+from rollproof.sessions.streams import Streams
 
 _VERSION_HEADER = b"mcp-protocol-version"
 
@@ -44,7 +45,8 @@ class Replica:
         self._serving = Serving(
             mcp, manager.app, sdk.lifespan_state(manager), self._link, self._registry, self._log, options
         )
-        self._endpoint = Endpoint(self._serving, self._link, self._registry, self._log, options)
+        self._streams = Streams(self._link, self._registry, self._log, options)
+        self._endpoint = Endpoint(self._serving, self._streams, self._link, self._registry, self._log, options)
         self._limited = RequestBodyLimitMiddleware(self._endpoint.handle, manager.max_request_body_size)
         self._drain_began: float | None = None
         self._link.on_message = self._take
@@ -53,7 +55,7 @@ class Replica:
 
     @property
     def is_draining(self) -> bool:
-        return self._endpoint.is_draining
+        return self._streams.is_draining
 
     @property
     def calls_in_flight(self) -> int:
@@ -61,13 +63,13 @@ class Replica:
 
     @property
     def open_streams(self) -> int:
-        return self._endpoint.open_streams
+        return self._streams.count
 
     def drain(self) -> None:
         """End idle streams and open no more; calls go on. What SIGTERM does."""
         if self._drain_began is None:
             self._drain_began = asyncio.get_running_loop().time()
-        self._endpoint.drain()
+        self._streams.drain()
 
     async def start(self) -> None:
         await self._link.start()
@@ -102,13 +104,17 @@ class Replica:
             case "reply":
                 self._serving.backchannel.take(session_id, message["message"])
             case "listen":
-                self._endpoint.note_listener(session_id, message["by"])
+                self._streams.note_listener(session_id, message["by"])
             case "cancel":
                 self._serving.stop(CANCELLED, session_id, message["id"])
             case "changed" if message["by"] != self.id:
                 self._registry.forget(session_id)
             case "end":
                 self._endpoint.close_session(session_id)
+                if message["by"] != self.id:
+                    self._link.post(message["by"], {"t": "ended", "name": message["name"], "at": self.id})
+            case "ended":
+                self._endpoint.note_ended(message["name"], message["at"])
 
     def _look_again(self) -> None:
         self._registry.forget()

@@ -23,8 +23,10 @@ from rollproof.sessions.outlet import Outlet
 class Call:
     """What the handler says goes to the client that called and to the log; only to the log once the client has left."""
 
-    def __init__(self, session_id: str, request_id: RequestId, stream: Token, log: EventLog | None) -> None:
-        """`log` is None for an answer in JSON: it is all that is said, and it cannot be taken up."""
+    def __init__(
+        self, session_id: str, request_id: RequestId, stream: Token, log: EventLog | None, *, is_stream: bool = True
+    ) -> None:
+        """`log` is None for an answer that cannot be taken up; without `is_stream` the answer is all that is said."""
         self.session_id = session_id
         self.request_id = request_id
         self.stream = stream
@@ -33,11 +35,12 @@ class Call:
         self.scope = anyio.CancelScope()  # level-triggered: a handler that lets one cancellation slip gets another
         self.stopped_by: ErrorData | None = None
         self._log = log
+        self._is_stream = is_stream
         self._number = 0
 
     async def say(self, message: Json) -> None:
         """A notification or a request to the client."""
-        if not self.is_ended and self._log is not None:
+        if not self.is_ended and self._is_stream:
             await self._put(message, is_last=False)
 
     async def end(self, outcome: Json) -> None:

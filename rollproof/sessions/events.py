@@ -1,6 +1,7 @@
 """What was said on a session's streams, so that any replica can say the rest.
 
-    events:<session>:<stream>   the stream that answers one call: its start, its messages by number, its end
+    events:<session>:<stream>   the stream that answers one call, a hash: its request's id, its messages by number, and
+                                which of them is the end. (A Redis stream would take 4 KiB for each.)
     notes:<session>             the standalone stream: what the server says unasked, the newest of it
     cursor:<session>            how far the standalone stream has been delivered
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,13 +31,13 @@ _LOST = "the replica that served this call is gone; whether the call was carried
 _LOOK_S = 1.0  # at a quiet stream: its writer may not know yet that somebody else listens
 _APPEARS_WITHIN_S = 1.0
 _STREAM_ENTRY = re.compile(r"\d{1,20}-\d{1,20}")
-_START = "1-0"
+_START = "0"
+_AT_ONCE = 50
 
 _END_IF_OPEN = """
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-if #last == 0 then return 0 end
-for i = 1, #last[1][2], 2 do if last[1][2][i] == 'end' then return 0 end end
-redis.call('XADD', KEYS[1], '*', 'm', ARGV[1], 'end', '1')
+if redis.call('HEXISTS', KEYS[1], 'end') == 1 then return 0 end
+local number = redis.call('HLEN', KEYS[1])
+redis.call('HSET', KEYS[1], number, ARGV[1], 'end', number)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
@@ -60,13 +61,13 @@ class EventLog:
     def started(self, session_id: str, stream: Token, request_id: str | int) -> None:
         key = self._stream(session_id, stream)
         ttl = int(self._options.running_ttl_s * 1000)
-        self._link.write(("XADD", key, _START, "call", json.dumps(request_id)), ("PEXPIRE", key, ttl))
+        self._link.write(("HSET", key, _START, json.dumps(request_id)), ("PEXPIRE", key, ttl))
 
     def append(self, session_id: str, stream: Token, number: int, event: Event, *, wake: bool) -> None:
         """`number` counts from 1. `wake` whoever may listen elsewhere: the one who called does not listen here."""
         key = self._stream(session_id, stream)
-        end = ("end", "1") if event.is_last else ()
-        self._link.write(("XADD", key, f"{number + 1}-0", "m", event.text, *end))
+        end = ("end", number) if event.is_last else ()
+        self._link.write(("HSET", key, number, event.text, *end))
         if event.is_last:
             self._link.write(("PEXPIRE", key, int(self._options.event_ttl_s * 1000)))
         if wake:
@@ -98,23 +99,24 @@ class EventLog:
 
     async def follow(self, session_id: str, stream: Token, after: int) -> AsyncIterator[Event]:
         """Everything of a call's stream after event `after`, to its end. Raises StoreUnavailable."""
-        key, position = self._stream(session_id, stream), f"{after + 1}-0"
+        key = self._stream(session_id, stream)
         with self._wait(key) as waiting:
             while True:
                 waiting.clear()
-                entries = await self._link.command("XRANGE", key, f"({position}", "+")
-                for entry, fields in _entries(entries):
-                    position = entry
-                    if "m" in fields:
-                        after += 1
-                        yield Event(f"{stream.text}/{after}", fields["m"], is_last="end" in fields)
-                        if "end" in fields:
-                            return
-                if not entries and not await _is_set(waiting, _LOOK_S):
-                    if not await self._link.command("EXISTS", key):
-                        return  # it was never started, or is forgotten
-                    if not await self._link.is_alive(stream.replica):
-                        await self._end_lost(key)
+                numbers = range(after + 1, after + 1 + _AT_ONCE)
+                end, *texts = await self._link.command("HMGET", key, "end", *numbers)
+                found = list(_without_gap(after, end, texts))
+                for number, text in found:
+                    after = number
+                    yield Event(f"{stream.text}/{number}", text, str(number) == end)
+                    if str(number) == end:
+                        return
+                if found or await _is_set(waiting, _LOOK_S):
+                    continue
+                if not await self._link.command("EXISTS", key):
+                    return  # it was never started, or is forgotten
+                if not await self._link.is_alive(stream.replica):
+                    await self._end_lost(key)
 
     async def follow_notes(self, session_id: str, last: str) -> AsyncIterator[Event]:
         """The standalone stream after entry `last`; "" for where its delivery stopped. Raises StoreUnavailable."""
@@ -137,12 +139,11 @@ class EventLog:
         await self._link.command("DEL", self._notes(session_id), self._link.key("cursor", session_id))
 
     async def _end_lost(self, key: str) -> None:
-        first = await self._link.command("XRANGE", key, "-", "+", "COUNT", 1)
-        start = next(_entries(first), ("", {}))[1]
-        if "call" not in start:
+        request_id = await self._link.command("HGET", key, _START)
+        if request_id is None:
             return
         error = {"code": OUTCOME_UNKNOWN, "message": _LOST}
-        text = to_json({"jsonrpc": "2.0", "id": json.loads(start["call"]), "error": error}).decode()
+        text = to_json({"jsonrpc": "2.0", "id": json.loads(request_id), "error": error}).decode()
         ttl = int(self._options.event_ttl_s * 1000)
         await self._link.command("EVAL", _END_IF_OPEN, 1, key, text, ttl)
 
@@ -162,6 +163,15 @@ class EventLog:
 
     def _notes(self, session_id: str) -> str:
         return self._link.key("notes", session_id)
+
+
+def _without_gap(after: int, end: str | None, texts: Sequence[str | None]) -> Iterator[tuple[int, str]]:
+    """The messages that can be told now. What was never written (Redis was away too long) is passed over at the end."""
+    for number, text in enumerate(texts, after + 1):
+        if text is not None:
+            yield number, text
+        elif end is None or number > int(end):
+            return
 
 
 def read_listen_id(event_id: str) -> str | None:

@@ -49,6 +49,16 @@ return 1
 """
 
 
+_LIVING = """
+local living = {}
+for _, replica in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if redis.call('EXISTS', ARGV[1] .. replica) == 1 then living[#living + 1] = replica
+  else redis.call('SREM', KEYS[1], replica) end
+end
+return living
+"""
+
+
 class StoreUnavailable(Exception):
     """Redis did not answer within its budget."""
 
@@ -132,6 +142,15 @@ class Link:
         arguments: list[str | int] = [json.dumps(message), _INBOX_LENGTH, _INBOX_TTL_S]
         return bool(await self.ask(lambda: self._tell(keys, arguments)))
 
+    def post(self, replica: str, message: Message) -> None:
+        """To one replica that is known to be there, behind everything written before."""
+        self.write(("XADD", self.key("inbox", replica), "MAXLEN", "~", _INBOX_LENGTH, "*", "m", json.dumps(message)))
+
+    async def others(self) -> set[str]:
+        """The other replicas that have had a heartbeat lately. Raises StoreUnavailable."""
+        living = await self.command("EVAL", _LIVING, 1, self.key("replicas"), self._alive(""))
+        return set(living) - {self.replica}
+
     async def is_alive(self, replica: str) -> bool:
         """Whether it has had a heartbeat lately. Raises StoreUnavailable."""
         return replica == self.replica or bool(await self.command("EXISTS", self._alive(replica)))
@@ -142,6 +161,7 @@ class Link:
     async def _beat(self) -> None:
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(self._alive(self.replica), 1, px=int(self._options.dead_after_s * 1000))
+        pipe.sadd(self.key("replicas"), self.replica)
         if self._options.secret is None:
             mine = (self.secret or secrets.token_bytes(LEAST_SECRET_BYTES)).hex()
             pipe.set(self.key("secret"), mine, nx=True)  # again at each beat: a Redis that forgot it gets it back

@@ -20,7 +20,7 @@ class Options:
     session_ttl_s: float = 86_400.0  # a session unused for this long is forgotten
     unproven_ttl_s: float = 600.0  # ... and one that was opened and never used, for this long
     json_response: bool = False  # answer with JSON: no progress, no requests to the client, nothing to resume
-    event_ttl_s: float = 300.0  # how long a finished answer can be taken up
+    event_ttl_s: float = 60.0  # how long a finished answer can be taken up
     running_ttl_s: float = 7_200.0  # ... and one that is still being worked on
     kept_notifications: int = 100  # a session's, while it listens nowhere
     retry_ms: int | None = None  # tells clients when to reconnect a stream; None: they decide

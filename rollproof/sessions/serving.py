@@ -135,7 +135,9 @@ class Serving:
 
     def _new_call(self, session_id: str, message: JSONRPCRequest) -> Call:
         stream = self._known_signer().token(STREAM, session_id, self._link.replica, next(self._numbers))
-        return Call(session_id, message.id, stream, None if self._options.json_response else self._log)
+        is_stream = not self._options.json_response
+        log = self._log if is_stream and message.method != "initialize" else None
+        return Call(session_id, message.id, stream, log, is_stream=is_stream)
 
     def _known_signer(self) -> Signer:
         if self.signer is None:

@@ -35,6 +35,7 @@ class Call:
     error: str = ""
     signature: str = ""
     new_session: bool = False
+    replay: bool = False  # done again in a session that began anew
     key: str = ""
     era: str = ""
     activity: str = ""  # what the session did besides its calls; judged apart from them
@@ -316,6 +317,7 @@ def _call(record: Raw) -> Call:
         error=_text(record, "error"),
         signature=_text(record, "signature"),
         new_session=as_flag(record.get("new_session")),
+        replay=as_flag(record.get("replay")),
         key=_text(record, "key"),
         era=_text(record, "era"),
         activity=_text(record, "activity"),

@@ -103,8 +103,8 @@ def _forgotten(calls: Sequence[Call]) -> Call | None:
     before, renewed = 0, False
     for call in calls:
         renewed = renewed or call.new_session
-        if call.state_size is None or not call.ok:
-            continue
+        if call.state_size is None or not call.ok or call.replay:
+            continue  # a state that is being built again is not yet what it was
         if renewed and call.state_size < before:
             return call
         before = max(before, call.state_size)

@@ -12,6 +12,7 @@ from tests.e2e.place import FAST, FEW, PATIENT, QUICK, TINY, Done, Place, a_plac
 RUNS = {
     "sample": (*FAST, *PATIENT, "--sessions", "20", "--delay", "0.5", "--slow", "1"),
     "memory": (*FAST, *PATIENT, *FEW, "--strategy", "memory"),
+    "activities": (*FAST, *PATIENT, *FEW, "--strategy", "memory", "--era", "both", "--activities", "all"),
     "nginx": (*FAST, *PATIENT, *FEW, "--balancer", "nginx"),
     "nginx-memory": (*FAST, *PATIENT, *FEW, "--balancer", "nginx", "--strategy", "memory"),
     "redis-state": (*FAST, *PATIENT, *FEW, "--strategy", "redis-state"),

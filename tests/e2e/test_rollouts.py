@@ -40,6 +40,28 @@ class TestSampleAsDeployed:
         assert "\x1b" not in done.out + done.err
 
 
+class TestBothErasWithAllActivities:
+    def test_both_halves_are_judged_and_told(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("activities")
+        assert done.exit_code == 1, done.out
+        assert {era: counts["lost"] for era, counts in done.summary["session_counts_by_era"].items()} == {
+            "legacy": 4,
+            "modern": 4,
+        }
+        assert "  legacy: 0 survived, 0 degraded, 4 lost" in done.out
+
+    def test_what_worked_before_and_broke_is_found(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("activities")
+        states = {(x["activity"], x["era"]): x["state"] for x in done.summary["activities"]}
+        assert states["resume", "legacy"] == states["stream", "modern"] == "unsupported"
+        assert states["delete", "legacy"] == "ok"  # with sessions of its own, it needs none of before
+        assert ("stream", "legacy") in states
+        broken = {activity for (activity, era), state in states.items() if state == "failed in the rollout"}
+        assert broken & {"elicitation", "sampling", "roots", "progress", "stream"}
+        assert "Session not found" in done.finding("broken-activities")
+        assert "Activities: what sessions do besides calling tools" in done.out
+
+
 @NEEDS_NGINX
 class TestBehindNginx:
     def test_every_session_survives_just_the_same(self, rehearsed: Rehearsed) -> None:

@@ -12,7 +12,9 @@ from rollproof.history import HistoryList
 from rollproof.probe import Era, Increments, Probe, ProbeOptions, SessionIds, SystemClock, summary
 from server.app import create_app
 from server.settings import Settings
+from tests.probe.fake_mcp import FakeMcp
 from tests.probe.replicas import Switch, switched
+from tests.probe.running import play
 
 DEADLINE_S = 20.0
 
@@ -124,3 +126,13 @@ async def test_handles_need_a_transport_that_asks_for_no_session() -> None:
         with pytest.raises(Permanent, match="Missing session ID") as caught:
             await Run(switch, session_ids=SessionIds.HANDLE, calls=1).to_the_end()
     assert "is its transport stateless?" in caught.value.hint
+
+
+async def test_a_modern_slow_call_begins_behind_the_first_operation() -> None:
+    """Before its first answer such a client has no cookie: two first calls at once would be sent to two tasks."""
+    mcp = FakeMcp(tasks=2, stateless=True)
+    mcp.release_slow.set()
+    async with play(mcp, era=Era.MODERN, slow_every=1, calls=3) as run:
+        await run.to_the_end()
+    assert mcp.served[:4] == ["tools/list", "set_session_value", "get_session_state", "slow"]
+    assert len({call["task_id"] for call in run.calls()}) == 1

@@ -72,6 +72,24 @@ async def test_reinitialising_opens_a_new_session_and_finds_it_empty() -> None:
     assert defective[1]["expected_size"] > defective[1]["state_size"]
 
 
+async def test_with_replay_a_new_session_is_brought_to_where_the_old_one_was() -> None:
+    given = {"reinitialise": True, "retries": 2, "replay": True, "increments": Increments.KEYED, "delay_s": 0.02}
+    async with play(FakeMcp(), **given) as run, run.under_way():
+        await run.probe.warmed_up(within_s=10)
+        await run.until(lambda: len(run.calls(tool="get_session_state")) > 3)
+        run.mcp.replace_tasks()
+        await run.until(lambda: bool(run.calls(replay=True)))
+        calls = len(run.calls())
+        await run.until(lambda: len(run.calls()) > calls + 10)
+    assert run.records("session", event="reinitialised")
+    replayed = run.calls(replay=True)
+    before = run.calls(signature=NOT_FOUND)[0]["call_number"]
+    written = [call["call_number"] for call in replayed if call["tool"] == "set_session_value"]
+    assert written == list(range(1, before))
+    assert not run.calls(signature="state-missing")
+    assert run.calls()[-1]["ok"]
+
+
 def event_number(run: Play) -> int:
     number: int = run.calls(signature=NOT_FOUND)[0]["call_number"]
     return number

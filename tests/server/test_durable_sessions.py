@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 from fastmcp import Client
-from in_process import open_session, serving
-from replicas import replicas
+from server_in_process import open_session, serving
 from server_process import initialize, result, tool_call
+from server_tasks import replicas
 
 from rollproof.orchestrator.redis_server import RedisServer
 from server.settings import Settings

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 from fastmcp import Client
-from in_process import modern, serving
-from replicas import replicas
+from server_in_process import modern, serving
 from server_process import error_text, initialize, result, tool_call
+from server_tasks import replicas
 from starlette.applications import Starlette
 
 from rollproof.orchestrator.redis_server import RedisServer

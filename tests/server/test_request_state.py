@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 from fastmcp import Client
-from in_process import modern, serving
-from replicas import replicas
+from server_in_process import modern, serving
 from server_process import error_text, result
+from server_tasks import replicas
 
 from server.settings import Settings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fastmcp import Client
-from replicas import replicas
+from server_tasks import replicas
 
 from rollproof.orchestrator.redis_server import RedisServer
 from server.settings import Settings

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from fastmcp import Client
-from in_process import MODERN, TASK_ID, modern, open_session, serving
 from mcp_types import TextContent
+from server_in_process import MODERN, TASK_ID, modern, open_session, serving
 from server_process import answers, error_text, result, tool_call
 
 from rollproof.orchestrator.redis_server import RedisServer

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from fastmcp.server.middleware import Middleware
-from in_process import MODERN, TASK_ID, modern
+from server_in_process import MODERN, TASK_ID, modern
 from server_process import ACCEPT, result
 
 from server.app import create_server

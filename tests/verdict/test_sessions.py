@@ -109,6 +109,13 @@ def test_a_session_that_began_anew_without_a_failure_has_lost_its_state() -> Non
     )
 
 
+def test_a_session_that_did_its_work_again_has_its_state_back() -> None:
+    tale = on_anna().call("s1", 26, WRITE, 131.0, CARL, ok=False, http_status=404)
+    tale.call("s1", 1, WRITE, 131.5, CARL, state_size=1, new_session=True, replay=True)
+    tale.call("s1", 26, WRITE, 132.5, CARL, state_size=26)
+    assert session(tale).outcome is SessionOutcome.DEGRADED
+
+
 # --- fates ----------------------------------------------------------------------------------------
 
 

@@ -40,6 +40,17 @@ def test_redis_is_restarted_and_has_forgotten_everything(compose: Compose) -> No
     assert "redis" in compose.done("ps", "--services", "--status", "running").split()
 
 
+def test_the_tasks_image_holds_what_each_strategy_needs_and_nothing_else_of_rollproof(compose: Compose) -> None:
+    look = (
+        "import json, os, mcp_persist, rollproof.sessions, server.durable_sessions; "
+        "print(json.dumps([sorted(os.listdir('/app')), sorted(os.listdir('/app/rollproof'))]))"
+    )
+    assert json.loads(docker("run", "--rm", "rollproof-server", "python", "-c", look)) == [
+        ["rollproof", "server"],
+        ["sessions"],
+    ]
+
+
 def test_the_orchestrator_cannot_do_more_with_docker_than_it_needs(compose: Compose) -> None:
     calls = """
 import docker, os
