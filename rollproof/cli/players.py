@@ -136,7 +136,8 @@ class DockerPlayer:
         compose = compose_stage(port=rehearsal.port, balancer=rehearsal.balancer)
         was_up = await compose.is_up()
         try:
-            await compose.up(audience.say)
+            if not was_up or rehearsal.balancer is not self.balancer:
+                await compose.up(audience.say)
             yield
         finally:
             if not was_up:
