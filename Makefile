@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL = help
-.PHONY: help rehearse test stages fast lint format bench compare conformance lock clean
+.PHONY: help rehearse test stages fast lint format bench compare matrix conformance lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -53,6 +53,15 @@ compare: $(READY) ## the same rehearsals on the local and the docker stage, side
 	done; done
 	@$(BIN)/rollproof down --stage docker
 	$(BIN)/rollproof compare runs/compare/local runs/compare/docker --markdown
+
+# Sessions and their clients, not the machine, are to decide: a delay long enough for a slow call in flight at this speed.
+MATRIX = --speed 30 --set deregistration_delay_s=90 --set health_check_grace_period_s=600 --measure 5
+
+matrix: $(READY) ## every session strategy through every disruption, and docs/strategies.md anew (half an hour)
+	rm -rf runs/matrix
+	$(BIN)/rollproof matrix $(MATRIX) $(ARGS) --runs runs/matrix || [ $$? -eq 1 ]
+	mkdir -p docs/matrix && cp runs/matrix/*/matrix.json docs/matrix/local.json
+	$(BIN)/python -m rollproof.matrix.page docs/matrix
 
 conformance: $(READY) ## the official MCP suite against one replica and several; docs/conformance.md (needs PyPI and npm)
 	@$(BIN)/python -m tests.conformance.run --report $(ARGS)

@@ -18,20 +18,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from rollproof import rehearsal as local
 from rollproof.core.errors import Permanent, RollproofError, UsageError
+from rollproof.disruptions import BadCommands, Disruption
 from rollproof.history import Record, read_history
 from rollproof.orchestrator.compose_stage import ComposeStage
 from rollproof.orchestrator.docker_programme import Programme
 from rollproof.orchestrator.docker_remote import RemoteStage, open_run
 from rollproof.probe import ProbeOptions
 from rollproof.report import write_reports
+from rollproof.strategies import clients_of, fails_at_once
 from rollproof.subject import Subject
 
 ON_ALL_ADDRESSES = {"HOST": "0.0.0.0"}  # noqa: S104 - a container's own network
 """What a task's environment needs where it has an address of its own; the template's own value, too."""
 
-IN_CONTAINERS: local.BadCommands = {
-    local.Disruption.BAD_IMAGE: ("sh", "-c", "trap 'exit 0' TERM; sleep 2147483647 & wait"),
-    local.Disruption.CRASHING_IMAGE: ("sh", "-c", "echo 'cannot start: no configuration' >&2; exit 1"),
+IN_CONTAINERS: BadCommands = {
+    Disruption.BAD_IMAGE: ("sh", "-c", "trap 'exit 0' TERM; sleep 2147483647 & wait"),
+    Disruption.CRASHING_IMAGE: ("sh", "-c", "echo 'cannot start: no configuration' >&2; exit 1"),
 }
 
 Listener = Callable[[Record], None]
@@ -42,12 +44,15 @@ class Order:
     """What to play. Without a `programme`: on the stage as it is. The probe's endpoint is the stage's."""
 
     programme: Programme | None = None
-    disruption: local.Disruption = local.Disruption.ROLLING
+    disruption: Disruption = Disruption.ROLLING
     probe: ProbeOptions = local.PROBE
     mcp_path: str = "/mcp"
     name: str = "rehearsal"
     timeout_s: float = 0.0
     command: str = "rollproof rehearse --stage docker"
+    probe_given: tuple[str, ...] = ()
+    needs_warm_up: bool = True
+    measure_s: float = 0.0
 
 
 _ORDER: TypeAdapter[Order] = TypeAdapter(Order)
@@ -63,6 +68,9 @@ def order_of(rehearsal: local.Rehearsal, *, is_as_it_is: bool) -> Order:
         name=rehearsal.name,
         timeout_s=rehearsal.timeout_s,
         command=rehearsal.command,
+        probe_given=rehearsal.probe_given,
+        needs_warm_up=rehearsal.needs_warm_up,
+        measure_s=rehearsal.measure_s,
     )
 
 
@@ -137,14 +145,14 @@ async def rehearse_on_docker(
 
 
 def _as_local(order: Order, stage: RemoteStage) -> local.Rehearsal:
-    """The rehearsal with the settings that the stage was set with."""
+    """The rehearsal with the settings that the stage was set with, and the clients that go with its strategy."""
     plan, programme = stage.plan, stage.programme
     return local.Rehearsal(
         Subject(plan.settings, plan.images, plan.needs_redis, is_sample=True),
         programme.template,
         timing=plan.timing,
         disruption=order.disruption,
-        probe=order.probe,
+        probe=clients_of(order.probe, programme.strategy, order.probe_given),
         mcp_path=order.mcp_path,
         speed=plan.speed,
         seed=plan.seed,
@@ -154,4 +162,6 @@ def _as_local(order: Order, stage: RemoteStage) -> local.Rehearsal:
         strategy=programme.strategy,
         platform=programme.platform,
         bad_commands=IN_CONTAINERS,
+        needs_warm_up=order.needs_warm_up and not fails_at_once(programme.strategy),
+        measure_s=order.measure_s,
     )

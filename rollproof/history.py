@@ -22,8 +22,12 @@ microseconds and "Z") and `kind`. The fields by kind, `?` marks an optional one:
     cookie         session, event: "session_cookie_changed", cookie_name, old_digest, new_digest, task_id?,
                    previous_task_id?; digests only: a cookie's value is never written down
     fault          name, target?                            what was done to the service on purpose
-    mark           name                                     the play's beats: "warmed-up", "deployment-triggered",
-                                                            "steady", "probe-ended"
+    mark           name, detail?                            the play's beats: "warmed-up", "deployment-triggered",
+                                                            "redis-back", "steady", "probe-ended"
+    usage          phase (idle|calls), event (begin|end), redis_commands {command: calls}, cpu_s {task_id: seconds},
+                   calls?, latencies_s? [of those that were ok]
+                   counters that only rise, around the seconds in which costs are measured; the calls of that phase
+                   are of sessions that are not judged, and not in the history
     log            task_id, line                            the task's own log
     alarm          name, state
     orchestrator   event (started|adopted|stopped), detail?

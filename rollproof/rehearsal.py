@@ -2,7 +2,7 @@
 
     async with open_stage(plan) as stage:      # balancer, Redis, tasks: until the service is steady
         probe warmed up                        # every session has written and read once
-        disrupt                                # a deployment, a bad image, a crash, StopTask
+        disrupt                                # a deployment, a bad image, a crash, StopTask, ...: disruptions.py
         wait until steady again
         probe ended                            # one last read of every session
     judge(history)
@@ -15,70 +15,40 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from rollproof.api.knobs import setting_rows
-from rollproof.core.deployment import RolloutState, failure_threshold
+from rollproof.core.deployment import failure_threshold
 from rollproof.core.errors import Permanent, Temporary
-from rollproof.core.events import ServiceUpdateRequested, TaskStopRequested
 from rollproof.core.platforms import FARGATE, find_platform, settings_on_platform, source_of, timing_on_platform
 from rollproof.core.settings import Settings
-from rollproof.core.task import TaskStatus
 from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
 from rollproof.core.world import World
+from rollproof.disruptions import AS_PROCESSES, JUDGED_AS, BadCommands, Disruption, check_possible, disrupt, restore
 from rollproof.history import Record, read_history
 from rollproof.orchestrator.clearing import REHEARSAL_PREFIX, clear_abandoned
 from rollproof.orchestrator.local_stage import open_stage
+from rollproof.orchestrator.redis_outage import not_ours
 from rollproof.orchestrator.stage import Service, Stage
 from rollproof.orchestrator.stage_files import BalancerKind, StagePlan
 from rollproof.platforms import check_platform, probe_on_platform
-from rollproof.probe import Probe, ProbeOptions
+from rollproof.probe import ProbeOptions
+from rollproof.probing import measure, probing, together, warm_up
 from rollproof.report import write_reports
-from rollproof.subject import CRASHES_AT_START, NEVER_LISTENS, Subject
+from rollproof.subject import Subject
 from rollproof.verdict.model import Verdict
 
 AWS = Timing()
 PROBE = ProbeOptions("http://localhost/mcp", sessions=20, delay_s=1.0)
 
-_WARM_UP_S = 60.0
-_STEPS_AT_MOST = 6  # before a session's first operation is done: its phase, and the operation itself
+_RESTORING_S = 5.0
 _MARGIN_S = 60.0
 _LOG_LINES = 12
-
-
-class Disruption(StrEnum):
-    """What is done to the service once every session is under way."""
-
-    ROLLING = "rolling"  # UpdateService --force-new-deployment
-    BAD_IMAGE = "bad-image"  # a new revision whose server never listens
-    CRASHING_IMAGE = "crashing-image"  # a new revision whose process exits at start
-    CRASH = "crash"  # SIGKILL to one task
-    STOP_TASK = "stop-task"  # StopTask of one task
-
-
-_JUDGED_AS = {
-    Disruption.ROLLING: "deployment",
-    Disruption.BAD_IMAGE: "rollback",
-    Disruption.CRASHING_IMAGE: "rollback",
-    Disruption.CRASH: "fault",
-    Disruption.STOP_TASK: "fault",
-}
-
-
-BadCommands = Mapping[Disruption, tuple[str, ...]]
-"""What a task of a new revision that is no good runs instead of the server."""
-
-AS_PROCESSES: BadCommands = {
-    Disruption.BAD_IMAGE: NEVER_LISTENS,
-    Disruption.CRASHING_IMAGE: CRASHES_AT_START,
-}
 
 
 @dataclass(frozen=True)
@@ -103,6 +73,9 @@ class Rehearsal:
     strategy: str = ""
     platform: str = FARGATE  # whose settings `subject` and `timing` have: see `on_platform`
     bad_commands: BadCommands = field(default_factory=lambda: AS_PROCESSES)
+    probe_given: tuple[str, ...] = ()  # fields of `probe` that were asked for: a strategy of the stage's leaves them
+    needs_warm_up: bool = True  # off: sessions that fail from the first call on are disrupted all the same
+    measure_s: float = 0.0  # real seconds of calls before the disruption, in which is measured what they cost
 
     @property
     def settings(self) -> Settings:
@@ -125,6 +98,13 @@ async def rehearse(
     What an earlier rehearsal of this user left because it was killed is ended first. Raises UsageError (port in
     use, ...), Permanent where the service never becomes steady, Temporary where the probe cannot warm up.
     """
+    check_possible(
+        rehearsal.disruption,
+        desired_count=rehearsal.settings.service.desired_count,
+        has_redis=rehearsal.subject.needs_redis,
+    )
+    if rehearsal.disruption is Disruption.REDIS_RESTART and rehearsal.redis_url:
+        raise not_ours("REDIS_URL given")
     check_platform(rehearsal.platform, rehearsal.settings, rehearsal.probe, rehearsal.disruption)
     await clear_abandoned(Path(tempfile.gettempdir()))
     with run_directory(rehearsal.runs_dir, rehearsal.name) as run_dir, _temporary_directory() as directory:
@@ -208,75 +188,33 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
     """Warm up, disrupt, wait until steady, on a stage that is open. Raises as `rehearse`."""
     patience = Patience(stage, rehearsal)
     await patience.wait("the service to become steady", _is_settled, fail_early=True)
-    async with _probing(stage, rehearsal) as probe:
-        keeps = find_platform(rehearsal.platform).keeps_sessions
-        warm_up_s = _WARM_UP_S + _STEPS_AT_MOST * rehearsal.probe.delay_s + rehearsal.probe.activities_warm_up_s
-        await _together(stage, probe.warmed_up(warm_up_s) if keeps else probe.all_tried(warm_up_s))
-        is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
-        await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
-        stage.history.record("mark", name="steady")
-        await _together(stage, asyncio.sleep(2 * rehearsal.probe.delay_s + 1.0))
-
-
-@asynccontextmanager
-async def _probing(stage: Stage, rehearsal: Rehearsal) -> AsyncIterator[Probe]:
-    """Sessions that call until the block ends; then each reads its state once more."""
-    options = replace(rehearsal.probe, endpoint=stage.endpoint + rehearsal.mcp_path)
-    probe = Probe(options, stage.history, stage.clock, random=Random(rehearsal.seed))
-    stop = asyncio.Event()
-    run = asyncio.create_task(probe.run(stop))
+    desired_count = stage.orchestrator.world.settings.service.desired_count
+    probe_of, path, seed = rehearsal.probe, rehearsal.mcp_path, rehearsal.seed
+    if rehearsal.measure_s:
+        await measure(stage, probe_of, path, seed, rehearsal.measure_s)
     try:
-        yield probe
-        stop.set()
-        await run
-    except Temporary:
-        if run.done() and not run.cancelled() and run.exception() is not None:
-            run.result()  # what ended the probe says more than that it has ended
-        raise
+        async with probing(stage, probe_of, path, seed) as probe:
+            keeps_sessions = find_platform(rehearsal.platform).keeps_sessions
+            if not await warm_up(stage, probe, is_needed=rehearsal.needs_warm_up and keeps_sessions):
+                stage.history.record("mark", name="not-warmed-up")
+            is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
+            await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
+            stage.history.record("mark", name="steady")
+            await together(stage, asyncio.sleep(2 * probe_of.delay_s + 1.0))
     finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+        await _restored(stage, desired_count)
 
 
-async def disrupt(
-    stage: Stage, disruption: Disruption, bad_commands: BadCommands = AS_PROCESSES
-) -> Callable[[World], bool]:
-    """Do it, and return what holds when it is over."""
-    orchestrator = stage.orchestrator
-    if disruption in (Disruption.CRASH, Disruption.STOP_TASK):
-        victim = min((x for x in orchestrator.world.tasks.values() if x.is_wanted), key=lambda x: x.created_at).id
-        if disruption is Disruption.CRASH:
-            await stage.kill_task(victim)
-        else:
-            stage.history.record("fault", name="stop-task", target=victim)
-            orchestrator.tell(TaskStopRequested(victim, "rehearsal"))
-        return lambda world: world.is_steady and _is_gone(world, victim)
-    number = orchestrator.world.deployments_made
-    stage.history.record("mark", name="deployment-triggered")
-    orchestrator.tell(_deployment(orchestrator.world, bad_commands.get(disruption)))
-    return lambda world: world.deployments_made > number and _has_ended(world)
-
-
-def _deployment(world: World, bad_command: tuple[str, ...] | None) -> ServiceUpdateRequested:
-    if bad_command is None:
-        return ServiceUpdateRequested(force_new_deployment=True)
-    now = world.settings.task_definition
-    return ServiceUpdateRequested(task_definition=replace(now, revision=now.revision + 1, command=bad_command))
+async def _restored(stage: Stage, desired_count: int) -> None:
+    """What a scale-in took. A stage that has ended itself needs nothing any more."""
+    with suppress(TimeoutError, Temporary):
+        async with asyncio.timeout(_RESTORING_S):
+            await together(stage, restore(stage, desired_count))
 
 
 def _is_settled(world: World) -> bool:
     """Steady, and nothing of an earlier rollout drains any more: ECS says steady before that."""
     return world.is_steady and all(target.draining_at is None for target in world.targets.values())
-
-
-def _is_gone(world: World, task_id: str) -> bool:
-    return task_id not in world.tasks or world.tasks[task_id].known is TaskStatus.STOPPED
-
-
-def _has_ended(world: World) -> bool:
-    """Completed, rolled back, or failed with nothing to roll back to."""
-    failed = world.primary.rollout_state is RolloutState.FAILED
-    return failed or (world.is_steady and len(world.deployments) == 1)
 
 
 class Patience:
@@ -294,7 +232,7 @@ class Patience:
 
         try:
             async with asyncio.timeout(self._timeout_s):
-                await _together(self._stage, orchestrator.wait_for(is_over))
+                await together(self._stage, orchestrator.wait_for(is_over))
         except TimeoutError:
             message = f"waited {self._timeout_s:.0f} s for {what}"
         else:
@@ -360,20 +298,6 @@ def _log_hint(stage: Stage) -> str:
     return f"its log, {logs[-1]}, ends with:\n{said}"
 
 
-async def _together(stage: Stage, waiting: Awaitable[Any]) -> None:
-    """Wait, but not longer than the stage itself lives: its error is then ours."""
-    task = asyncio.ensure_future(waiting)
-    try:
-        await asyncio.wait({task, stage.running}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            stage.running.result()
-            raise Temporary("the stage ended by itself", hint="see orchestrator records in history.jsonl")
-        task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "local") -> None:
     """Every knob as it is used, in real seconds, with its source: the verdict and the report go by these."""
     settings = scale_settings(rehearsal.settings, rehearsal.speed)
@@ -394,7 +318,7 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
         "speed": rehearsal.speed,
         "unscaled": ", ".join(APPLICATION_TIME),
         "seed": rehearsal.seed,
-        "disruption": _JUDGED_AS[rehearsal.disruption],
+        "disruption": JUDGED_AS[rehearsal.disruption],
         "disruption_name": rehearsal.disruption.value,
         "strategy": rehearsal.strategy,
         "platform": rehearsal.platform,

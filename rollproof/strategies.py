@@ -6,11 +6,13 @@ it. They are what `--strategy` names, the overlays in compose/ set, and `rollpro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from rollproof.core.errors import UsageError
+from rollproof.probe import Era, ProbeOptions
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,16 @@ class Strategy:
     uses_redis: bool = True
     shares_request_state: bool = False
     probe: Mapping[str, Any] = field(default_factory=dict)
+
+    def clients(self, options: ProbeOptions, given: Collection[str] = ()) -> ProbeOptions:
+        """`options` as its clients have them. `given`: fields that were asked for, which stay as they are.
+
+        Modern clients open no stream, unless that was asked for.
+        """
+        wanted = {name: value for name, value in self.probe.items() if name not in given}
+        found = replace(options, **{name: _as_its_kind(options, name, value) for name, value in wanted.items()})
+        is_modern = found.era is Era.MODERN and "open_streams" not in given
+        return replace(found, open_streams=False) if is_modern else found
 
 
 _STATEFUL = {"MCP_STATELESS_HTTP": "false"}
@@ -91,3 +103,18 @@ def find_strategy(name: str) -> Strategy:
     if name not in STRATEGIES:
         raise UsageError(f"unknown strategy {name!r}", hint=f"one of {', '.join(STRATEGIES)}")
     return STRATEGIES[name]
+
+
+def clients_of(options: ProbeOptions, name: str, given: Collection[str] = ()) -> ProbeOptions:
+    """`options` as the clients of this strategy have them; unchanged without one. `given`: see Strategy.clients."""
+    return find_strategy(name).clients(options, given) if name else options
+
+
+def fails_at_once(name: str) -> bool:
+    """Whether its sessions may fail before anything is done to the service: there is no warming up to wait for."""
+    return bool(name) and find_strategy(name).expected == "lost"
+
+
+def _as_its_kind(options: ProbeOptions, field: str, value: Any) -> Any:
+    kind = type(getattr(options, field))
+    return kind(value) if issubclass(kind, StrEnum) else value

@@ -12,18 +12,19 @@ from typing import cast
 
 import pytest
 
-from rollproof.core.errors import Permanent, Temporary
+from rollproof.core.errors import Permanent, Temporary, UsageError
 from rollproof.core.events import HealthCheckAnswered
 from rollproof.core.settings import HealthCheck, Settings
 from rollproof.core.task import TaskStatus
 from rollproof.core.timing import Timing, scale_settings, scale_timing
 from rollproof.core.world import create_world
+from rollproof.disruptions import Disruption, disrupt, restore
 from rollproof.history import HistoryList
 from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.local_stage import LocalStage
 from rollproof.orchestrator.loop import Orchestrator
 from rollproof.orchestrator.stage_state import StageState
-from rollproof.rehearsal import Disruption, Patience, Rehearsal, disrupt, patience_s, record_settings, run_directory
+from rollproof.rehearsal import Patience, Rehearsal, patience_s, record_settings, rehearse, run_directory
 from rollproof.subject import find_subject
 from rollproof.testing.fakes import FakeBalancer, FakeRuntime, MemoryStore, TaskScript
 
@@ -65,6 +66,9 @@ class Stage(SimpleNamespace):
 
     async def kill_task(self, task_id: str) -> None:
         self.runtime.exit(task_id, 137)
+
+    async def restart_redis(self) -> None:
+        self.history.record("fault", name="redis-restart")
 
 
 @asynccontextmanager
@@ -189,6 +193,63 @@ class TestDisruption:
             running = {x.id for x in world.tasks.values() if x.known is TaskStatus.RUNNING}
             assert len(running) == 2
             assert len(running & first) == 1
+
+    async def test_scale_in_is_over_when_half_of_the_tasks_have_ended_and_can_be_taken_back(
+        self, rehearsal: Rehearsal, tmp_path: Path
+    ) -> None:
+        async with stage(tmp_path) as made:
+            patience = Patience(made, rehearsal)
+            await patience.wait("it", lambda world: world.is_steady)
+            await patience.wait("it", await disrupt(made, Disruption.SCALE_IN))
+            tasks = made.orchestrator.world.tasks.values()
+            assert [x.known for x in tasks if x.known < TaskStatus.STOPPED] == [TaskStatus.RUNNING]
+            (fault,) = (x for x in made.history.records if x["kind"] == "fault")  # type: ignore[attr-defined]
+            assert (fault["name"], fault["target"]) == ("scale-in", "desired count 1")
+            await restore(made, 2)
+            await patience.wait(
+                "it", lambda world: world.is_steady and sum(x.is_wanted for x in world.tasks.values()) == 2
+            )
+
+    async def test_redis_restart_is_over_when_it_is_done_and_the_service_steady(
+        self, rehearsal: Rehearsal, tmp_path: Path
+    ) -> None:
+        async with stage(tmp_path) as made:
+            patience = Patience(made, rehearsal)
+            await patience.wait("it", lambda world: world.is_steady)
+            with pytest.raises(UsageError, match="has no Redis"):
+                await disrupt(made, Disruption.REDIS_RESTART)
+            cast("Stage", made).redis = SimpleNamespace(description="a Redis")
+            is_over = await disrupt(made, Disruption.REDIS_RESTART)
+            faults = [x["name"] for x in made.history.records if x["kind"] == "fault"]  # type: ignore[attr-defined]
+            assert faults == ["redis-restart"]
+            assert is_over(made.orchestrator.world)
+
+    @pytest.mark.parametrize(
+        ("disruption", "desired", "says"),
+        [
+            (Disruption.SCALE_IN, 1, "the desired count is 1"),
+            (Disruption.REDIS_RESTART, 2, "has no Redis"),
+        ],
+    )
+    async def test_what_cannot_be_taken_away_is_refused_before_anything_starts(
+        self, rehearsal: Rehearsal, tmp_path: Path, disruption: Disruption, desired: int, says: str
+    ) -> None:
+        settings = replace(rehearsal.settings, service=replace(rehearsal.settings.service, desired_count=desired))
+        subject = replace(rehearsal.subject, settings=settings)
+        runs = tmp_path / "runs"
+        with pytest.raises(UsageError, match=says):
+            await rehearse(replace(rehearsal, subject=subject, disruption=disruption, runs_dir=runs))
+        assert not runs.exists()
+
+    async def test_a_redis_of_somebody_else_is_not_restarted(self, rehearsal: Rehearsal, tmp_path: Path) -> None:
+        subject = replace(rehearsal.subject, needs_redis=True)
+        asked = replace(
+            rehearsal, subject=subject, disruption=Disruption.REDIS_RESTART, redis_url="redis://127.0.0.1:1/0",
+            runs_dir=tmp_path / "runs",
+        )  # fmt: skip
+        with pytest.raises(UsageError, match="was not started by the rehearsal"):
+            await rehearse(asked)
+        assert not (tmp_path / "runs").exists()
 
     async def test_by_a_deployment_is_over_when_it_has_completed(self, rehearsal: Rehearsal, tmp_path: Path) -> None:
         async with stage(tmp_path) as made:

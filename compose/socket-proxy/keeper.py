@@ -5,6 +5,9 @@ crashed (`restart: on-failure`), but not one that was killed through its API (`d
 is somebody's wish. To a rehearsal it is a fault. A part that was asked to stop (SIGTERM first, as `docker compose
 stop`, `down` and `up` do) stays stopped.
 
+Redis also ends by a command of its protocol, with code 0 and without a signal: that is how a rehearsal restarts it
+(rollproof/orchestrator/redis_outage.py), and Docker takes it for the end of its work.
+
 It can start containers of this project's services that it was told of, and nothing else. Standard library only.
 """
 
@@ -18,6 +21,8 @@ from typing import Any
 from urllib.parse import quote
 
 KILLED = "137"
+ENDED = {"redis": frozenset({KILLED, "0"})}
+"""Exit codes, by service, of containers that nobody asked to stop and that are started again; else KILLED alone."""
 PAUSE_S = 1.0  # a container that is being removed is killed first, and is gone by then
 RETRY_S = 2.0
 _STOP_SIGNALS = frozenset({"15", "SIGTERM", "2", "SIGINT", "3", "SIGQUIT"})
@@ -42,7 +47,9 @@ class Deaths:
             self._asked.add(identifier)
         elif action in ("start", "destroy"):
             self._asked.discard(identifier)
-        elif action == "die" and str(attributes.get("exitCode")) == KILLED and identifier not in self._asked:
+        elif (
+            action == "die" and str(attributes.get("exitCode")) in _codes(attributes) and identifier not in self._asked
+        ):
             return identifier
         return ""
 
@@ -52,6 +59,10 @@ class Deaths:
             and attributes.get("com.docker.compose.service") in self._services
             and attributes.get("com.docker.compose.oneoff", "False") == "False"
         )
+
+
+def _codes(attributes: Mapping[str, Any]) -> frozenset[str]:
+    return ENDED.get(str(attributes.get("com.docker.compose.service")), frozenset({KILLED}))
 
 
 def events_target(project: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rollproof.cli.options import are_given
 from rollproof.probe import Activity, CookieMode, Era, Increments, SessionIds
 
 CLIENTS = "The clients"
@@ -57,6 +58,10 @@ Slow = Annotated[float, typer.Option("--slow", help="Seconds such a call lasts."
 Streams = Annotated[
     bool, typer.Option("--streams/--no-streams", help="Each session opens its GET stream.", rich_help_panel=CLIENTS)
 ]
+ClientsOf = Annotated[
+    str,
+    typer.Option("--strategy", metavar="NAME", help="Clients as this strategy has them.", rich_help_panel=CLIENTS),
+]
 ActivitiesOption = Annotated[
     str,
     typer.Option(
@@ -67,3 +72,10 @@ ActivitiesOption = Annotated[
     ),
 ]
 McpPath = Annotated[str, typer.Option("--path", help="Of the MCP endpoint.", rich_help_panel=CLIENTS)]
+
+_FIELDS = {"delay": "delay_s", "streams": "open_streams"}
+
+
+def given(context: typer.Context) -> frozenset[str]:
+    """The fields of ProbeOptions whose flags were given: a strategy's own clients do not change those."""
+    return frozenset(_FIELDS.get(name, name) for name in context.params if are_given(context, name))

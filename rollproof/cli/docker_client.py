@@ -17,7 +17,6 @@ from typing import Any
 
 from rollproof.cli import main, players
 from rollproof.cli import options as o
-from rollproof.cli.live import Live
 from rollproof.cli.running import run
 from rollproof.cli.stage import StageName
 from rollproof.core.errors import RollproofError
@@ -27,14 +26,12 @@ from rollproof.orchestrator.docker_remote import open_run
 from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.rehearsal import Rehearsed
 
-_STAYS_UP = "stopped; the stage stays up: docker compose down ends it"
-
 
 def state_dir() -> Path:
     return o.state_dir_of(Path(os.environ.get("ROLLPROOF_STATE_DIR", str(o.DEFAULT_STATE_DIR))))
 
 
-class OnTheSpot:
+class OnTheSpot(players.EachSetsItsOwn):
     """Plays on the stage whose volumes this container has."""
 
     environment: Mapping[str, str] = ON_ALL_ADDRESSES
@@ -45,9 +42,11 @@ class OnTheSpot:
         ("not for the project's client", "set ROLLPROOF_IMAGE for docker compose up"),
     )
 
-    def play(self, asked: players.Asked, live: Live) -> Rehearsed:
+    on_stop = "stopped; the stage stays up: docker compose down ends it"
+
+    async def rehearse(self, asked: players.Asked, audience: players.Audience, /) -> Rehearsed:
         order = order_of(asked.rehearsal, is_as_it_is=asked.is_as_it_is)
-        return run(rehearse_on_docker(order, state_dir(), listener=live.listen), on_stop=_STAYS_UP)
+        return await rehearse_on_docker(order, state_dir(), listener=audience.listen)
 
 
 def play() -> None:

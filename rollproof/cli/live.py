@@ -19,6 +19,8 @@ SILENCE_S = 15.0
 _BEATS = {
     "warmed-up": "every session has written and read once",
     "deployment-triggered": "deployment triggered",
+    "redis-back": "Redis answers again",
+    "not-warmed-up": "no session has written and read once: disrupted all the same",
     "steady": "steady again",
     "probe-ended": "every session has read its state once more",
 }

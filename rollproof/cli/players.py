@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from rollproof.cli.live import Live
-from rollproof.cli.running import run
+from rollproof.cli.running import NOTHING_LEFT, run
 from rollproof.cli.stage import StageName, compose_stage
 from rollproof.core.errors import UsageError
 from rollproof.core.platforms import refuse_elsewhere
 from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, order_of, rehearse_in_compose
+from rollproof.history import Record
 from rollproof.orchestrator.stage_files import BalancerKind
 from rollproof.rehearsal import Rehearsal, Rehearsed, rehearse
 
@@ -32,6 +33,14 @@ class Asked:
     sets_project: bool = False
 
 
+class Audience(Protocol):
+    """Who is told what goes on: history records as they come, and what is not in the history."""
+
+    def listen(self, record: Record, /) -> None: ...
+
+    def say(self, phase: str, /) -> None: ...
+
+
 class Player(Protocol):
     """`environment`: what the stage adds to the tasks' own. `refused`: flags it cannot be asked for; why, a hint."""
 
@@ -44,8 +53,20 @@ class Player(Protocol):
     @property
     def refused(self) -> Mapping[str, tuple[str, str]]: ...
 
-    def play(self, asked: Asked, live: Live) -> Rehearsed:
-        """To the end. Raises as `rehearse`, and Interrupted."""
+    @property
+    def on_stop(self) -> str:
+        """What is said after Ctrl-C."""
+
+    async def rehearse(self, asked: Asked, audience: Audience, /) -> Rehearsed:
+        """To the end. Raises as `rehearse`."""
+
+    def kept_up(self, rehearsal: Rehearsal, audience: Audience, /) -> AbstractAsyncContextManager[None]:
+        """For several rehearsals, what each would set up and take down again stays up: what `rehearsal` needs."""
+
+
+def play(player: Player, asked: Asked, audience: Audience) -> Rehearsed:
+    """One rehearsal, to the end. Raises as `rehearse`, and Interrupted."""
+    return run(player.rehearse(asked, audience), on_stop=player.on_stop)
 
 
 def check_flags(player: Player, given: Mapping[str, str]) -> None:
@@ -64,15 +85,25 @@ def check_stage(player: Player, rehearsal: Rehearsal) -> None:
         refuse_elsewhere(rehearsal.settings.platform, rehearsal.balancer)
 
 
-class LocalPlayer:
+class EachSetsItsOwn:
+    """Nothing is worth keeping between two rehearsals, or somebody else keeps it."""
+
+    @asynccontextmanager
+    async def kept_up(self, _rehearsal: Rehearsal, _audience: Audience, /) -> AsyncIterator[None]:
+        yield
+
+
+class LocalPlayer(EachSetsItsOwn):
     balancer = BalancerKind.EMBEDDED
     environment: Mapping[str, str] = {}
     refused: Mapping[str, tuple[str, str]] = {
         "--image": ("needs containers", "--stage docker, or --command for a program of this machine"),
     }
 
-    def play(self, asked: Asked, live: Live) -> Rehearsed:
-        return run(rehearse(asked.rehearsal, listener=live.listen))
+    on_stop = NOTHING_LEFT
+
+    async def rehearse(self, asked: Asked, audience: Audience, /) -> Rehearsed:
+        return await rehearse(asked.rehearsal, listener=audience.listen)
 
 
 class DockerPlayer:
@@ -84,22 +115,33 @@ class DockerPlayer:
         "--redis-url": ("the docker stage has a Redis of its own", "leave it out, and unset REDIS_URL"),
     }
 
-    def play(self, asked: Asked, live: Live) -> Rehearsed:
+    on_stop = "stopped; the Compose project is as it was before"
+
+    async def rehearse(self, asked: Asked, audience: Audience, /) -> Rehearsed:
         rehearsal = asked.rehearsal
         compose = compose_stage(port=rehearsal.port, image=asked.image, balancer=rehearsal.balancer)
         order = order_of(rehearsal, is_as_it_is=asked.is_as_it_is)
-        return run(
-            rehearse_in_compose(
-                compose,
-                order,
-                rehearsal.runs_dir,
-                image=asked.image,
-                sets_project=asked.sets_project,
-                listener=live.listen,
-                say=live.say,
-            ),
-            on_stop="stopped; the Compose project is as it was before",
+        return await rehearse_in_compose(
+            compose,
+            order,
+            rehearsal.runs_dir,
+            image=asked.image,
+            sets_project=asked.sets_project,
+            listener=audience.listen,
+            say=audience.say,
         )
+
+    @asynccontextmanager
+    async def kept_up(self, rehearsal: Rehearsal, audience: Audience, /) -> AsyncIterator[None]:
+        compose = compose_stage(port=rehearsal.port, balancer=rehearsal.balancer)
+        was_up = await compose.is_up()
+        try:
+            if not was_up or rehearsal.balancer is not self.balancer:
+                await compose.up(audience.say)
+            yield
+        finally:
+            if not was_up:
+                await compose.down(audience.say)
 
 
 PLAYERS: dict[StageName, Player] = {StageName.LOCAL: LocalPlayer(), StageName.DOCKER: DockerPlayer()}

@@ -13,6 +13,7 @@ from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.running import FAIL, Interrupted, err, out
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, Progress, SessionIds, flags, run_probe
+from rollproof.strategies import clients_of
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -22,11 +23,14 @@ rollproof probe --endpoint http://127.0.0.1:8080/mcp --sessions 50 --delay 0.5 -
 
 rollproof probe --endpoint https://mcp.example.com/mcp --tool search --arguments '{"q": "x"}'
 
+rollproof probe --endpoint http://127.0.0.1:8080/mcp --strategy stateless      as that strategy's clients do
+
 Exit codes: 0 every session complete, 1 not, 3 the endpoint did not answer.
 """
 
 
 def command(
+    context: typer.Context,
     endpoint: Annotated[str, typer.Option(help="The MCP endpoint's URL.")],
     calls: Annotated[int, typer.Option(min=0, help="Operations a session; 0: until Ctrl-C.")] = 70,
     delay: c.Delay = 2.0,
@@ -47,6 +51,7 @@ def command(
     header: Annotated[list[str] | None, typer.Option(help="'Name: value', sent with each request.")] = None,
     record_state: Annotated[bool, typer.Option(help="The whole state on each read's record.")] = False,
     history: Annotated[Path | None, typer.Option(help="Where the records go.")] = None,
+    strategy: c.ClientsOf = "",
     seed: o.Seed = 0,
 ) -> None:
     """Call an MCP server with real sessions, and record every answer."""
@@ -57,6 +62,7 @@ def command(
         open_streams=streams, activities=flags.activities(activities), tool=tool,
         arguments=flags.tool_arguments(arguments), headers=flags.headers(header or []), record_state=record_state,
     )  # fmt: skip
+    chosen = clients_of(chosen, strategy, c.given(context))
     chosen.validate()
     path = history or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-probe" / "history.jsonl"
     with err.status("calling ...") as status:

@@ -12,15 +12,17 @@ import typer
 from rollproof.cli import client_flags as c
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
-from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, check_stage
+from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, check_stage, play
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
 from rollproof.cli.stage import StageName, StageOption
 from rollproof.core.errors import UsageError
 from rollproof.core.platforms import FARGATE
+from rollproof.disruptions import Disruption
 from rollproof.platforms import check_platform, probe_on_platform
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds, flags
-from rollproof.rehearsal import Disruption, Rehearsal
+from rollproof.rehearsal import Rehearsal
 from rollproof.report import render_terminal, summary_json
+from rollproof.strategies import clients_of, fails_at_once
 from rollproof.verdict.model import Outcome, Verdict
 
 EXIT = {Outcome.PASS: PASS, Outcome.FAIL: FAIL, Outcome.UNKNOWN: UNKNOWN}
@@ -110,8 +112,9 @@ def command(
         slow_every=slow_every, slow_s=slow_s,
         open_streams=streams and era is not Era.MODERN, activities=flags.activities(activities),
     )  # fmt: skip
-    if chosen.config:
-        probe = replace(probe, **chosen.config.probe)
+    configured = chosen.config.probe if chosen.config else {}
+    probe_given = c.given(context) | configured.keys()
+    probe = replace(clients_of(probe, strategy, probe_given), **configured)
     usual = probe_on_platform(probe, platform)
     if not o.are_given(context, "sessions"):
         probe = replace(probe, sessions=usual.sessions)
@@ -123,6 +126,7 @@ def command(
         mcp_path="/" + path.lstrip("/"), speed=speed, seed=seed, runs_dir=runs, port=port, redis_url=redis_url,
         name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
         timeout_s=timeout, command=o.command_line(), strategy=strategy, balancer=balancer or player.balancer,
+        probe_given=tuple(sorted(probe_given)), needs_warm_up=not fails_at_once(strategy),
         platform=platform,
     )  # fmt: skip
     check_platform(platform, rehearsal.settings, probe, disruption)
@@ -131,7 +135,8 @@ def command(
         err.print(f"[dim]note: {note}[/]", soft_wrap=True)
     is_as_it_is = chosen.config is None and not o.are_given(context, *OF_THE_SERVICE)
     with Live(err, speed) as live:
-        done = player.play(Asked(rehearsal, image, is_as_it_is, sets_project=bool(image or port or balancer)), live)
+        asked = Asked(rehearsal, image, is_as_it_is, sets_project=bool(image or port or balancer))
+        done = play(player, asked, live)
     show(done.verdict, done.run_dir, as_json=as_json, verbose=verbose)
 
 

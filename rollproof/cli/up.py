@@ -106,6 +106,9 @@ async def _stay_up(rehearsal: Rehearsal, state_dir: Path, live: Live) -> None:
                 record_settings(stage, rehearsal)
             out.print(f"load balancer: {stage.endpoint}    MCP: {stage.endpoint}/mcp    run: {stage.plan.run_dir}",
                       soft_wrap=True)  # fmt: skip
+            if rehearsal.strategy:
+                command = f"rollproof probe --endpoint {stage.endpoint}/mcp --strategy {rehearsal.strategy}"
+                out.print(f"its clients:   {command}", soft_wrap=True)
             await _until_end(stage, control)
 
 

@@ -4,6 +4,8 @@
     {"do": "update-service", "force_new_deployment": true}  -> {"ok": {"deployment": "ecs-svc/..."}}
     {"do": "stop-task", "task": "3f2a", "reason": "..."}     -> {"ok": {"task_id": "..."}}
     {"do": "kill-task", "task": "3f2a"}                      -> {"ok": {"task_id": "..."}}
+    {"do": "restart-redis"}                                  -> {"ok": {}}, when it answers again
+    {"do": "usage"}                                          -> {"ok": {"redis_commands": {...}, "cpu_s": {...}}}
     {"do": "shut-down"}                                      -> {"ok": {}}, and the orchestrator ends its stage
 
 An error answers {"error": message, "hint": what next}.
@@ -16,7 +18,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,11 @@ class ControlServer:
                 task_id = find_task(orchestrator.world, str(asked.get("task", "")))
                 await stage.kill_task(task_id)
                 return {"task_id": task_id}
+            case "restart-redis":
+                await stage.restart_redis()
+                return {}
+            case "usage":
+                return asdict(await stage.usage())
             case "shut-down":
                 self.shut_down.set()
                 return {}

@@ -22,6 +22,7 @@ from rollproof.core.world import World
 from rollproof.history import HistoryFile, Record
 from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.docker_programme import PROGRAMME, Programme
+from rollproof.orchestrator.stage import Usage
 from rollproof.orchestrator.stage_files import StagePlan, control_socket
 from rollproof.orchestrator.stage_state import WORLD
 
@@ -143,6 +144,13 @@ class RemoteStage:
     async def kill_task(self, task_id: str) -> None:
         """The fault "a task dies": SIGKILL from outside, unknown to the scheduler."""
         await self._connection.ask("kill-task", task=task_id)
+
+    async def restart_redis(self) -> None:
+        """The fault "Redis restarts": the orchestrator sees to it."""
+        await self._connection.ask("restart-redis")
+
+    async def usage(self) -> Usage:
+        return Usage(**await self._connection.ask("usage"))
 
     async def _run(self, listener: Listener | None) -> None:
         async with asyncio.TaskGroup() as group:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,9 +40,11 @@ from rollproof.orchestrator.health_checker import HealthChecker
 from rollproof.orchestrator.loop import Orchestrator
 from rollproof.orchestrator.ports import Balancer
 from rollproof.orchestrator.recording import WorldRecorder
+from rollproof.orchestrator.redis_outage import command_counts, need_redis, restart_redis, shut_down
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
 from rollproof.orchestrator.runtimes.docker import DockerImage, DockerRuntime
 from rollproof.orchestrator.runtimes.docker_engine import Engine
+from rollproof.orchestrator.stage import Usage
 from rollproof.orchestrator.stage_files import (
     StagePlan,
     control_socket,
@@ -58,6 +61,7 @@ _PARTS_PATIENCE_S = 60.0
 _SIGTERM_PATIENCE_S = 3.0
 _LOOK_S = 0.1
 _BALANCER_LOOK_S = 0.2
+_REDIS = "redis"  # its service in docker-compose.yml
 _PROGRAMME_FILE = "programme.json"
 
 log = logging.getLogger(__name__)
@@ -148,6 +152,14 @@ class DockerStage:
         """The fault "a task dies": SIGKILL from outside, unknown to the scheduler."""
         self.history.record("fault", name="crash", target=task_id)
         await self._runtime.signal(task_id, "SIGKILL")
+
+    async def restart_redis(self) -> None:
+        """The fault "Redis restarts": it ends by itself when asked to, and the project's keeper starts it again."""
+        await restart_redis(self.history, need_redis(self.redis), partial(shut_down, host=_REDIS))
+
+    async def usage(self) -> Usage:
+        commands = {} if self.redis is None else await command_counts(self.redis.url)
+        return Usage(commands, await self._runtime.cpu_seconds())
 
     def begin_run(self, name: str) -> None:
         """From now on the history is that of a new run. It begins with everything as it is."""

@@ -27,9 +27,12 @@ from rollproof.orchestrator.clearing import clear
 from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.health_checker import HealthChecker
 from rollproof.orchestrator.loop import Orchestrator
+from rollproof.orchestrator.redis_outage import command_counts, need_redis, restart_redis
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
 from rollproof.orchestrator.runtimes.port_pool import PortPool
 from rollproof.orchestrator.runtimes.process import ProcessRuntime
+from rollproof.orchestrator.runtimes.process_usage import cpu_seconds
+from rollproof.orchestrator.stage import Usage
 from rollproof.orchestrator.stage_balancer import balancer_again, is_balancer_running, start_balancer, task_ports
 from rollproof.orchestrator.stage_files import (
     StageLock,
@@ -105,6 +108,14 @@ class LocalStage:
         """The fault "a task dies": SIGKILL from outside, unknown to the scheduler."""
         self.history.record("fault", name="crash", target=task_id)
         await self._runtime.signal(task_id, "SIGKILL")
+
+    async def restart_redis(self) -> None:
+        """The fault "Redis restarts": killed, and started again with nothing in it."""
+        await restart_redis(self.history, need_redis(self.redis))
+
+    async def usage(self) -> Usage:
+        commands = {} if self.redis is None else await command_counts(self.redis.url)
+        return Usage(commands, await asyncio.to_thread(cpu_seconds, runtime_dir(self.plan.state_dir)))
 
     async def close(self) -> None:
         """End everything of this stage. What is left of the run is its directory."""

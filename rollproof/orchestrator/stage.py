@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rollproof.core.events import RequestedEvent
@@ -64,6 +65,20 @@ class Stage(Protocol):
 
     async def kill_task(self, task_id: str) -> None:
         """The fault "a task dies": SIGKILL from outside, unknown to the scheduler."""
+
+    async def restart_redis(self) -> None:
+        """The fault "Redis restarts"; returns when it answers again. Raises as redis_outage.restart_redis."""
+
+    async def usage(self) -> Usage:
+        """What the tasks have used so far."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Counters that only rise: calls of each Redis command, CPU seconds of each task that runs. Empty: not measured."""
+
+    redis_commands: Mapping[str, int]
+    cpu_s: Mapping[str, float]
 
 
 class OwnService(Service, Protocol):

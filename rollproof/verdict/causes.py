@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rollproof.verdict.records import Call, History
-from rollproof.verdict.rollout import SAME_MOMENT_S, Rollout, TaskLife
+from rollproof.verdict.rollout import SAME_MOMENT_S, Disruption, Rollout, TaskLife
 from rollproof.verdict.words import at, count, later, short
 
 
@@ -29,6 +29,8 @@ def cause_of(call: Call, signature: str, served_by: str, rollout: Rollout) -> st
     if call.task_id and served_by and call.task_id != served_by:
         what += f", now on task {short(call.task_id)},"
     life = rollout.life(served_by)
+    if rollout.disruption is Disruption.OUTAGE and (life is None or life.leaving_at is None):
+        return _after_an_outage(call, what, signature, rollout)
     inferred = ""
     if life is None and not served_by:
         life = _nearest(call, rollout)
@@ -40,6 +42,13 @@ def cause_of(call: Call, signature: str, served_by: str, rollout: Rollout) -> st
     if found is None:
         return f"{what} failed with {signature}; {who} had not left by then: the rollout does not explain it"
     return f"{who} {found.words} at {at(found.t)}; {later(call.t - found.t)} {what} failed with {signature}{inferred}"
+
+
+def _after_an_outage(call: Call, what: str, signature: str, rollout: Rollout) -> str:
+    began_at = rollout.triggered_at
+    if began_at is None or call.t < began_at - SAME_MOMENT_S:
+        return f"{what} failed with {signature}, before Redis was restarted: the outage does not explain it"
+    return f"Redis was restarted at {at(began_at)}; {later(call.t - began_at)} {what} failed with {signature}"
 
 
 def reason_to_move(from_task: str, call: Call, rollout: Rollout) -> str:

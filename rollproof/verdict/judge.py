@@ -115,6 +115,9 @@ def _gaps(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]
     if rollout.disruption is Disruption.ROLLBACK:
         yield from _rollback_gaps(rollout, sessions)
         return
+    if rollout.disruption is Disruption.OUTAGE:
+        yield from _outage_gaps(history, rollout, sessions)
+        return
     if not rollout.replaced:
         yield _nothing_replaced(rollout)
     elif sessions and not any(session.crossed for session in sessions):
@@ -146,15 +149,20 @@ def _rollback_gaps(rollout: Rollout, sessions: Sequence[SessionVerdict]) -> Iter
         yield "no session called both before the deployment and after it had failed"
 
 
+def _outage_gaps(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> Iterator[str]:
+    """An outage proves something when it ended, and a session called on both sides of it."""
+    began_at, back_at = rollout.triggered_at or 0.0, history.mark_at("redis-back")
+    if back_at is None:
+        yield "Redis was not seen to come back"
+    elif not any(s.first_call_at <= began_at and s.last_call_at >= back_at for s in sessions):
+        yield "no session called both before Redis restarted and after it"
+
+
 def _praise(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> str:
     survived = [session for session in sessions if session.outcome is SessionOutcome.SURVIVED]
     failed = sum(session.failed_calls for session in sessions)
     worst = max((session.failing_for_s for session in sessions), default=0.0)
-    what = (
-        "rolled back"
-        if rollout.disruption is Disruption.ROLLBACK
-        else f"{count(len(rollout.replaced), 'task')} replaced"
-    )
+    what = _done(history, rollout)
     calls = sum(session.calls for session in sessions)
     fate = f"{len(survived)} of {count(len(sessions), 'session')} survived"
     if history.settings.get("probe.plan") == "ping":
@@ -166,3 +174,13 @@ def _praise(history: History, rollout: Rollout, sessions: Sequence[SessionVerdic
         f"{what}: {fate}, {len(degraded)} degraded ({some(degraded)}): {failed} of {count(calls, 'call')} failed,"
         f" at most {worst:.1f} s a session"
     )
+
+
+def _done(history: History, rollout: Rollout) -> str:
+    """What became of the service."""
+    if rollout.disruption is Disruption.ROLLBACK:
+        return "rolled back"
+    if rollout.disruption is Disruption.OUTAGE:
+        return "Redis restarted"
+    what = "removed" if history.settings.get("disruption_name") == "scale-in" else "replaced"
+    return f"{count(len(rollout.replaced), 'task')} {what}"

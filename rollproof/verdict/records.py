@@ -247,7 +247,7 @@ def read(records: Iterable[Any]) -> History:
         deployments=tuple(_deployment(r) for r in by_kind.get("deployment", ())),
         requests=tuple(sorted((_request(r) for r in by_kind.get("request", ())), key=lambda q: q.arrived_at)),
         events=texts("service_event", "message"),
-        marks=texts("mark", "name"),
+        marks=texts("mark", "name", "detail"),
         faults=texts("fault", "name", "target"),
         alarms=texts("alarm", "name", "state"),
         settings={_text(r, "name"): r.get("value") for r in settings},

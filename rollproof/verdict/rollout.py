@@ -40,6 +40,7 @@ class Disruption(StrEnum):
     DEPLOYMENT = "deployment"
     ROLLBACK = "rollback"  # a deployment made to fail, so that the circuit breaker rolls it back
     FAULT = "fault"  # a crash, StopTask, ...: tasks are replaced without a deployment
+    OUTAGE = "outage"  # what the tasks lean on was away, its memory perhaps with it: no task is replaced
     NONE = "none"
 
 
@@ -121,7 +122,7 @@ class Rollout:
     @property
     def ended_at(self) -> float | None:
         """When the disruption was dealt with; None while it was not."""
-        if self.disruption is Disruption.FAULT:
+        if self.disruption in (Disruption.FAULT, Disruption.OUTAGE):
             return self.steady_at
         ends = (self.completed_at, self.rolled_back_at, None if self.rolls_back else self.failed_at)
         return next((at for at in ends if at is not None), None)
@@ -265,6 +266,8 @@ def _trigger(history: History) -> tuple[float | None, Disruption]:
     fault = history.faults[0].t if history.faults else None
     if asked == Disruption.ROLLBACK:
         return marked, Disruption.ROLLBACK
+    if asked == Disruption.OUTAGE:
+        return fault, Disruption.OUTAGE
     if asked == Disruption.FAULT or (marked is None and fault is not None):
         return fault, Disruption.FAULT
     if marked is not None:

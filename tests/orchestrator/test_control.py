@@ -26,6 +26,7 @@ from rollproof.orchestrator.clock import StageClock
 from rollproof.orchestrator.control import ControlServer, NothingUp, ask, find_task, update_request
 from rollproof.orchestrator.local_stage import LocalStage
 from rollproof.orchestrator.loop import Orchestrator
+from rollproof.orchestrator.stage import Usage
 from rollproof.orchestrator.stage_files import StagePlan, control_socket
 from rollproof.orchestrator.stage_state import StageState
 from rollproof.testing.fakes import FakeBalancer, FakeRuntime, MemoryStore
@@ -61,6 +62,12 @@ class Stage(SimpleNamespace):
     async def kill_task(self, task_id: str) -> None:
         self.killed.append(task_id)
 
+    async def restart_redis(self) -> None:
+        self.killed.append("redis")
+
+    async def usage(self) -> Usage:
+        return Usage({"get": 3}, {"a1": 1.5})
+
 
 @pytest.fixture
 def state_dir() -> Iterator[Path]:
@@ -83,6 +90,16 @@ async def up(state_dir: Path) -> AsyncIterator[tuple[Stage, ControlServer]]:
 
 
 class TestRequests:
+    async def test_redis_is_restarted(self, state_dir: Path) -> None:
+        async with up(state_dir) as (stage, _):
+            assert await ask(state_dir, {"do": "restart-redis"}) == {}
+            assert stage.killed == ["redis"]
+
+    async def test_usage_is_told_as_counters(self, state_dir: Path) -> None:
+        async with up(state_dir):
+            usage = await ask(state_dir, {"do": "usage"})
+            assert usage == {"redis_commands": {"get": 3}, "cpu_s": {"a1": 1.5}}
+
     async def test_status_is_the_description_and_where_it_is(self, state_dir: Path) -> None:
         async with up(state_dir) as (stage, _):
             status = await ask(state_dir, {"do": "status"})

@@ -42,6 +42,9 @@ DIED, ENDED = event("die", exitCode="137"), event("die", exitCode="0")
         ([TERM, ENDED], []),
         ([TERM, KILL, DIED], []),  # asked to stop, and too slow
         ([TERM, KILL, DIED, event("start"), KILL, DIED], ["demo-lb"]),
+        ([event("die", "redis", exitCode="0")], ["demo-redis"]),  # SHUTDOWN, by its own protocol
+        ([event("kill", "redis", signal="15"), event("die", "redis", exitCode="0")], []),
+        ([ENDED], []),
         ([event("die", exitCode="1")], []),  # a crash: that is Docker's own restart policy's
         ([event("kill", "server", signal="9"), event("die", "server", exitCode="137")], []),  # tasks are ECS's business
         ([event("die", "socket-proxy", exitCode="137")], []),

@@ -222,6 +222,18 @@ def crashed() -> Tale:
     return tale.event(60.0, "has reached a steady state.").mark(81.0, "probe-ended")
 
 
+def redis_restarted() -> Tale:
+    """No task goes: Redis forgets everything, s1 meets that, s2 has called for the last time before it."""
+    tale = Tale().settings(disruption="outage", disruption_name="redis-restart").warmed_up()
+    tale.add("fault", 30.0, name="redis-restart", target="Redis 8")
+    tale.add("mark", 30.4, name="redis-back", detail="away for 0.4 s; the 9 keys it held are lost (append-only: no)")
+    tale.talk("s1", 5.0, 30.0, ANNA).talk("s2", 5.0, 25.0, BERT)
+    tale.call("s1", 6, WRITE, 31.0, ANNA, state_size=1)
+    defect = {"ok": False, "signature": "state-missing", "error": "5 acknowledged and gone: seq_1"}
+    tale.call("s1", 6, READ, 32.0, ANNA, **defect).mark(31.0, "steady")
+    return tale.mark(40.0, "probe-ended")
+
+
 def rolled_back(asked: str = "") -> Tale:
     """New tasks never come up; the circuit breaker returns to the old deployment. Sessions go on."""
     tale = Tale().settings(**({"disruption": asked} if asked else {})).warmed_up().triggered()

@@ -190,6 +190,13 @@ class DockerRuntime:
             if state.has_started
         ]
 
+    async def cpu_seconds(self) -> dict[str, float]:
+        """What each running task has used since it started."""
+        running = [x.task_id for x in await self._states() if x.status == "running"]
+        stats = await asyncio.gather(*(self._engine.stats(self._project.container_name(x)) for x in running))
+        samples = ((task_id, resource_sample(found or {})) for task_id, found in zip(running, stats, strict=True))
+        return {task_id: sample.cpu_s for task_id, sample in samples if sample is not None}
+
     async def remove(self, task_id: str) -> None:
         """Raises Temporary if no Engine answers. The log file stays."""
         async with self._alone(task_id):

@@ -77,6 +77,10 @@ class ResourceSample(NamedTuple):
     host_cpu_ns: int
     host_cpus: int
 
+    @property
+    def cpu_s(self) -> float:
+        return (self.cpu_user_ns + self.cpu_system_ns) / 1e9
+
 
 def rfc3339(unix_time: float) -> str:
     """As Go prints a time.Time: the fraction without trailing zeros, none if it is zero.

@@ -12,7 +12,7 @@ from rollproof.verdict.findings.balancer import alb_errors, fail_open, propagati
 from rollproof.verdict.findings.cliff import cliff
 from rollproof.verdict.findings.cookies import cookie_rotation, first_cookie_only, no_affinity
 from rollproof.verdict.findings.dashboard import green_dashboard
-from rollproof.verdict.findings.outcomes import rolled_back, unacknowledged, wrong_state
+from rollproof.verdict.findings.outcomes import redis_restarted, rolled_back, unacknowledged, wrong_state
 from rollproof.verdict.findings.platform import platform
 from rollproof.verdict.findings.splits import atomic_failure, split_session
 from rollproof.verdict.findings.story import Story
@@ -26,6 +26,7 @@ FINDINGS: tuple[Callable[[Story], Finding | None], ...] = (
     green_dashboard,
     cliff,
     rolled_back,
+    redis_restarted,
     slow_start,
     split_session,
     unacknowledged,

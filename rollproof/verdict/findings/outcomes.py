@@ -28,6 +28,20 @@ def rolled_back(story: Story) -> Finding | None:
     )
 
 
+def redis_restarted(story: Story) -> Finding | None:
+    """What an outage of Redis was: how long, and what it had forgotten by its end."""
+    back = next((mark for mark in story.history.marks if mark.text == "redis-back"), None)
+    fault = next((fault for fault in story.history.faults if fault.text == "redis-restart"), None)
+    if back is None or fault is None:
+        return None
+    return Finding(
+        "redis-restart",
+        "Redis was restarted",
+        f"{fault.detail} was ended at {at(fault.t)} and answered again at {at(back.t)}: {back.detail}.",
+        (Evidence(fault.t, "fault", note="redis-restart"), Evidence(back.t, "mark", note="redis-back")),
+    )
+
+
 def unacknowledged(story: Story) -> Finding | None:
     """Calls that may or may not have been applied: no answer of the server came."""
     calls = [call for call in story.history.calls if call.is_unacknowledged]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rollproof.verdict.findings.story import EVIDENCE_LIMIT, Story, call_evidence
 from rollproof.verdict.model import Finding
 from rollproof.verdict.records import Call
-from rollproof.verdict.rollout import SAME_MOMENT_S, TaskLife, target_of
+from rollproof.verdict.rollout import SAME_MOMENT_S, Disruption, TaskLife, target_of
 from rollproof.verdict.sessions import signature_of
 from rollproof.verdict.streams import streams_of
 from rollproof.verdict.words import at, count, short
@@ -16,7 +16,7 @@ from rollproof.verdict.words import at, count, short
 def atomic_failure(story: Story) -> Finding | None:
     """The first write that succeeded and whose read-back, under the same call number, did not."""
     pairs = sorted(_split_pairs(story.history.calls), key=lambda pair: pair[1].t)
-    if not pairs:
+    if not pairs or story.rollout.disruption is Disruption.OUTAGE:  # then it is the store that came between them
         return None
     write, read = pairs[0]
     wrote = f"on task {short(write.task_id)}" if write.task_id else "on a task that it does not name"

@@ -28,6 +28,18 @@ def test_the_sample_survives_its_rollout(compose: Compose) -> None:
     assert "session" in compose.done("logs", "--tail", "5", "server")
 
 
+def test_redis_is_restarted_and_has_forgotten_everything(compose: Compose) -> None:
+    """Asked to end by its own protocol, started again by the keeper: nothing more of Docker is asked for that."""
+    done = compose("run", "--rm", "-T", "client", "rehearse", *QUICK, "--disruption", "redis-restart", "--json")
+    assert done.stdout, done.stderr[-3000:]
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["verdict"], summary["replaced_tasks"]) == (1, "fail", [])
+    assert all(session["cause"].startswith("Redis was restarted at") for session in summary["sessions"])
+    told = next(finding["text"] for finding in summary["findings"] if finding["id"] == "redis-restart")
+    assert told.endswith("keys it held are lost (append-only: no).")
+    assert "redis" in compose.done("ps", "--services", "--status", "running").split()
+
+
 def test_the_tasks_image_holds_what_each_strategy_needs_and_nothing_else_of_rollproof(compose: Compose) -> None:
     look = (
         "import json, os, mcp_persist, rollproof.sessions, server.durable_sessions; "
