@@ -169,7 +169,7 @@ def resilient(
                     yield state
             finally:
                 await replica.stop()
-                await state_client.aclose()
+                await state_client.aclose(close_connection_pool=True)
                 endpoint.session_manager = manager
 
     app.router.lifespan_context = lifespan

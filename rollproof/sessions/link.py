@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -41,6 +41,7 @@ _BUS_LENGTH = 10_000
 _INBOX_LENGTH = 10_000
 _INBOX_TTL_S = 60
 _CONNECTIONS = 20
+_CONNECTION_WITHIN_S = 5.0
 
 _TO_A_LIVING_ONE = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -105,8 +106,8 @@ class Link:
         await end_tasks(*self._tasks)
         with contextlib.suppress(StoreUnavailable):
             await self.ask(lambda: self._redis.delete(self._alive(self.replica), self.key("inbox", self.replica)))
-        await self._redis.aclose()
-        await self._reader.aclose()
+        for client in (self._redis, self._reader):
+            await client.aclose(close_connection_pool=True)
 
     async def ask(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Carry out `operation` within the budget. Raises StoreUnavailable; at once, while Redis has just failed."""
@@ -229,21 +230,21 @@ def create_client(url: str, *, socket_timeout: float | None = None) -> Redis:
     Its own timeouts are asyncio.wait_for, in which Python 3.11 loses cancellations; so they are set from outside.
     """
     try:
-        client = Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
             decode_responses=True,
             protocol=2,
             max_connections=_CONNECTIONS,
+            timeout=_CONNECTION_WITHIN_S,  # a burst of requests waits for one another's connections
             socket_connect_timeout=1.0,
             socket_timeout=socket_timeout,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),  # what is repeated is decided here
         )
-        pool = client.connection_pool
         pool.connection_class(**pool.connection_kwargs)  # built, not connected: an unknown option shows now
     except (TypeError, ValueError, redis_errors.RedisError) as error:
         raise SessionsError(f"the Redis URL cannot be used: {error}") from error
-    return client
+    return Redis(connection_pool=pool)
 
 
 async def end_tasks(*tasks: asyncio.Task[None]) -> None:

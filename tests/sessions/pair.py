@@ -111,6 +111,25 @@ class _Server(uvicorn.Server):
         yield
 
 
+@asynccontextmanager
+async def serving(app: Any, *, lifespan: Any = "off") -> AsyncIterator[tuple[str, uvicorn.Server, asyncio.Task[None]]]:
+    """`app` on a port of its own: its URL, the server and the task that it is."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5, lifespan=lifespan)
+    server = _Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        if running.done():
+            running.result()
+        await asyncio.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", server, running
+    finally:
+        server.should_exit = True
+        await running
+
+
 @dataclass
 class Replica:
     """One process's worth, in this one."""
@@ -124,21 +143,12 @@ class Replica:
     @classmethod
     @asynccontextmanager
     async def serving(cls, name: str, app: StarletteWithLifespan) -> AsyncIterator[Replica]:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5, lifespan="on")
-        server = _Server(config)
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            if running.done():
-                running.result()
-            await asyncio.sleep(0.005)
-        replica = cls(name, f"http://127.0.0.1:{port}", app, server, running)
-        try:
-            yield replica
-        finally:
-            await replica.stop()
+        async with serving(app, lifespan="on") as (url, server, running):
+            replica = cls(name, url, app, server, running)
+            try:
+                yield replica
+            finally:
+                await replica.stop()
 
     @property
     def sessions(self) -> Any:

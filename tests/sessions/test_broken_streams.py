@@ -23,7 +23,7 @@ async def break_off(pair: Pair, at: Replica, **arguments: object) -> str:
 @pytest.mark.parametrize("at", ["a", "b"])
 async def test_a_broken_answer_is_taken_up_at_any_replica(pair: Pair, at: str) -> None:
     await pair.open(pair.a)
-    last = await break_off(pair, pair.a, seconds=1.0)
+    last = await break_off(pair, pair.a, seconds=0.5)
     async with pair.listen(getattr(pair, at), last) as stream:
         messages = await stream.rest()
     assert [m["params"]["progress"] for m in messages[:-1]] == [2, 3, 4]
@@ -87,7 +87,7 @@ async def test_the_session_goes_on_when_a_replica_died(pair: Pair, start_replica
 
 async def test_a_replica_that_stops_finishes_its_calls(pair: Pair) -> None:
     await pair.open(pair.a)
-    async with pair.stream(pair.a, pair.tool("slow", seconds=1.0)) as stream:
+    async with pair.stream(pair.a, pair.tool("slow", seconds=0.5)) as stream:
         assert await stream.next() is not None
         stopping = asyncio.create_task(pair.a.stop())
         assert (await stream.rest())[-1]["result"]["content"][0]["text"] == "a is done"
@@ -96,7 +96,7 @@ async def test_a_replica_that_stops_finishes_its_calls(pair: Pair) -> None:
 
 async def test_a_replica_that_stops_finishes_calls_whose_client_has_left(pair: Pair) -> None:
     await pair.open(pair.a)
-    last = await break_off(pair, pair.a, seconds=1.0)
+    last = await break_off(pair, pair.a, seconds=0.5)
     async with pair.listen(pair.b, last) as stream:
         await pair.a.stop()
         assert (await stream.rest())[-1]["result"]["content"][0]["text"] == "a is done"
