@@ -118,11 +118,18 @@ class EventLog:
                 if not await self._link.is_alive(stream.replica):
                     await self._end_lost(key)
 
-    async def follow_notes(self, session_id: str, last: str) -> AsyncIterator[Event]:
-        """The standalone stream after entry `last`; "" for where its delivery stopped. Raises StoreUnavailable."""
-        key, cursor = self._notes(session_id), self._link.key("cursor", session_id)
-        position = last or await self._link.command("GET", cursor) or "0-0"
+    async def notes_position(self, session_id: str) -> str:
+        """The entry of the standalone stream up to which it was delivered. Raises StoreUnavailable."""
+        return str(await self._link.command("GET", self._link.key("cursor", session_id)) or "0-0")
+
+    def delivered(self, session_id: str, event: Event) -> None:
+        """Of the standalone stream, to its client: a next listener that names no event begins behind it."""
         ttl = int(self._options.session_ttl_s * 1000)
+        self._link.write(("SET", self._link.key("cursor", session_id), read_listen_id(event.id), "PX", ttl))
+
+    async def follow_notes(self, session_id: str, position: str) -> AsyncIterator[Event]:
+        """The standalone stream after entry `position`. Raises StoreUnavailable."""
+        key = self._notes(session_id)
         with self._wait(key) as waiting:
             while True:
                 waiting.clear()
@@ -130,7 +137,6 @@ class EventLog:
                 for entry, fields in _entries(entries):
                     position = entry
                     yield Event(f"{LISTEN}/{position}", fields["m"])
-                    self._link.write(("SET", cursor, position, "PX", ttl))
                 if not entries:
                     await waiting.wait()
 

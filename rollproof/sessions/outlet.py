@@ -57,6 +57,7 @@ async def serve_events(
     keepalive_s: float,
     first: bytes = b"",
     on_left: Callable[[], None] = lambda: None,
+    on_sent: Callable[[Event], None] = lambda _event: None,
 ) -> None:
     """Send what comes through `outlet` until its last event, or until it is closed. `on_left`: the client did."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in {**HEADERS, **headers}.items()]
@@ -71,6 +72,7 @@ async def serve_events(
                 await _send(send, b": keepalive\r\n\r\n")
             elif event is not _CLOSED:
                 await _send(send, encode(event))
+                on_sent(event)
                 if event.is_last:
                     break
         await send({"type": "http.response.body", "body": b"", "more_body": False})

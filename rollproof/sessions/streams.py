@@ -9,17 +9,18 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from mcp.server.streamable_http import check_accept_headers
+from mcp_types.version import is_version_at_least
 from starlette.requests import Request
 from starlette.types import Receive, Send
 
 from rollproof.sessions.events import OUTCOME_UNKNOWN, Event, EventLog, read_listen_id
-from rollproof.sessions.identity import Signer
+from rollproof.sessions.identity import LISTEN, Signer
 from rollproof.sessions.inbound import SESSION_HEADER, Refused
 from rollproof.sessions.link import Link, StoreUnavailable, end_tasks
 from rollproof.sessions.options import Options
-from rollproof.sessions.outlet import Outlet, serve_events
+from rollproof.sessions.outlet import Outlet, priming, serve_events
 from rollproof.sessions.registry import Registry, Session
-from rollproof.sessions.serving import STREAM
+from rollproof.sessions.serving import RESUMABLE_SINCE, STREAM
 
 DRAINING = "this replica is stopping; another one serves the session"
 
@@ -90,6 +91,11 @@ class Streams:
 
     async def _listen(self, session: Session, entry: str, receive: Receive, send: Send) -> None:
         """The standalone stream; the newest listener of a session is the one, on whichever replica."""
+        position = entry or await self._log.notes_position(session.id)
+        first = b": open\r\n\r\n"
+        if is_version_at_least(session.version, RESUMABLE_SINCE):
+            # An event to name when it listens again: what is said in between is then neither lost nor told twice.
+            first = priming(f"{LISTEN}/{position}", self._options.retry_ms)
         self._opened += 1
         name = f"{self._link.replica}.{self._opened}"
         self.close_listener(session.id)
@@ -97,11 +103,11 @@ class Streams:
         self._listening[session.id] = _Listener(name, outlet)
         self._link.tell_all({"t": "listen", "session": session.id, "by": name})
         try:
-            await self._follow(
-                self._log.follow_notes(session.id, entry), outlet, session, b": open\r\n\r\n", receive, send
-            )
+            events = self._log.follow_notes(session.id, position)
+            await self._follow(events, outlet, session, first, receive, send, is_standalone=True)
         finally:
-            if self._listening[session.id].name == name:
+            mine = self._listening.get(session.id)
+            if mine is not None and mine.name == name:
                 del self._listening[session.id]
 
     async def _follow(
@@ -112,13 +118,21 @@ class Streams:
         first: bytes,
         receive: Receive,
         send: Send,
+        *,
+        is_standalone: bool = False,
     ) -> None:
         self._open.add(outlet)
         feed = asyncio.create_task(_feed(events, outlet))
         holding = asyncio.create_task(self._hold(session))
         try:
             await serve_events(
-                outlet, receive, send, {SESSION_HEADER: session.id}, keepalive_s=self._options.keepalive_s, first=first
+                outlet,
+                receive,
+                send,
+                {SESSION_HEADER: session.id},
+                keepalive_s=self._options.keepalive_s,
+                first=first,
+                on_sent=(lambda event: self._log.delivered(session.id, event)) if is_standalone else _ignore,
             )
         finally:
             self._open.discard(outlet)
@@ -132,6 +146,10 @@ class Streams:
                 await self._registry.find(session.id)
             except StoreUnavailable:
                 logger.debug("a session could not be renewed")
+
+
+def _ignore(_event: Event) -> None:
+    pass
 
 
 async def _feed(events: AsyncIterator[Event], outlet: Outlet) -> None:

@@ -124,11 +124,28 @@ async def test_a_replica_that_stops_ends_its_standalone_streams_and_another_take
         assert (await stream.next() or {}).get("params") == {"uri": "note://meanwhile"}
 
 
+async def test_what_is_said_between_two_listenings_is_told_once_by_the_first_ones_priming_event(pair: Pair) -> None:
+    await pair.open(pair.a)
+    async with pair.listen(pair.a) as stream:
+        with pytest.raises(TimeoutError):
+            await stream.next(0.2)
+    (primed,) = stream.event_ids
+    for text in ("one", "two"):
+        await pair.call(pair.a, "announce", text=text)
+    async with pair.listen(pair.a) as unheard:  # a listener that is gone again before it has heard
+        assert unheard.response.status_code == 200
+    for _ in range(2):
+        async with pair.listen(pair.b, primed) as again:
+            said = [(await again.next() or {})["params"]["uri"] for _ in range(2)]
+        assert said == ["note://one", "note://two"]
+
+
 async def test_a_standalone_stream_is_taken_up_by_its_last_event(pair: Pair) -> None:
     await pair.open(pair.a)
     async with pair.listen(pair.a) as stream:
         for text in ("one", "two"):
             await pair.call(pair.b, "announce", text=text)
             assert await stream.next() is not None
-    async with pair.listen(pair.b, stream.event_ids[0]) as again:
+    _primed, first, _second = stream.event_ids
+    async with pair.listen(pair.b, first) as again:
         assert (await again.next() or {}).get("params") == {"uri": "note://two"}
