@@ -35,6 +35,7 @@ _AWAY = (redis_errors.RedisError, OSError, TimeoutError)
 _BLOCK_S = 2.0
 _RETRY_S = 0.5
 _BATCH = 500
+_BATCH_WITHIN_S = 5.0
 _QUEUED_AT_MOST = 20_000  # commands; while Redis is away the oldest are dropped, and with them only what can be resumed
 _BUS_LENGTH = 10_000
 _INBOX_LENGTH = 10_000
@@ -69,8 +70,8 @@ class Link:
     def __init__(self, url: str, options: Options, replica: str) -> None:
         self._options = options
         self.replica = replica
-        self._redis = create_client(url, options.redis_budget_s)
-        self._reader = create_client(url, _BLOCK_S + 3.0)
+        self._redis = create_client(url)
+        self._reader = create_client(url, socket_timeout=_BLOCK_S + 3.0)
         self._tell = self._redis.register_script(_TO_A_LIVING_ONE)
         self._queue: deque[tuple[Any, ...]] = deque()
         self._queued = asyncio.Event()
@@ -189,7 +190,8 @@ class Link:
             for command in batch:
                 pipe.execute_command(*command)
             try:
-                await pipe.execute(raise_on_error=False)
+                async with asyncio.timeout(_BATCH_WITHIN_S):
+                    await pipe.execute(raise_on_error=False)
             except _AWAY:
                 # Carried out or not: repeated, for an event keeps its number and is not added twice.
                 self._queue.extendleft(reversed(batch))
@@ -221,8 +223,11 @@ class Link:
             logger.exception("a message of another replica could not be used")
 
 
-def create_client(url: str, socket_timeout: float) -> Redis:
-    """A client that has not connected yet. Raises SessionsError for a URL that it cannot use."""
+def create_client(url: str, *, socket_timeout: float | None = None) -> Redis:
+    """A client that has not connected yet. Raises SessionsError for a URL that it cannot use.
+
+    Its own timeouts are asyncio.wait_for, in which Python 3.11 loses cancellations; so they are set from outside.
+    """
     try:
         client = Redis.from_url(
             url,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rollproof.core.errors import RollproofError
@@ -71,19 +72,21 @@ async def _serve(port: int, replicas: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="rr-", dir="/tmp") as directory:
         async with round_robin(Path(directory), port=port) as balancer:
             await balancer.publish(replicas)
+            stop = asyncio.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
             sys.stderr.write(f"{balancer.url} -> {', '.join(replicas)}\n")
-            await asyncio.Event().wait()
+            await stop.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Until Ctrl-C."""
+    """Until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.round_robin")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("replicas", nargs="+", metavar="HOST:PORT")
     given = parser.parse_args(arguments)
     try:
-        with suppress(KeyboardInterrupt):
-            asyncio.run(_serve(given.port, given.replicas))
+        asyncio.run(_serve(given.port, given.replicas))
     except RollproofError as error:
         sys.stderr.write(f"round robin: {error.message}\nhint: {error.hint}\n")
         return 1

@@ -9,10 +9,17 @@ import pytest
 
 from tests.e2e.place import FAST, FEW, PATIENT, QUICK, TINY, Done, Place, a_place
 
+RESILIENT = (
+    *("--strategy", "resilient", "--platform", "fargate-no-sticky"),
+    *("--era", "both", "--cookies", "none", "--activities", "all", "--sessions", "20", "--slow-every", "4"),
+)
+
 RUNS = {
     "sample": (*FAST, *PATIENT, "--sessions", "20", "--delay", "0.5", "--slow", "1"),
     "memory": (*FAST, *PATIENT, *FEW, "--strategy", "memory"),
     "activities": (*FAST, *PATIENT, *FEW, "--strategy", "memory", "--era", "both", "--activities", "all"),
+    "resilient": (*FAST, *PATIENT, *RESILIENT),
+    "resilient-crash": (*FAST, *PATIENT, *RESILIENT, "--disruption", "crash"),
     "nginx": (*FAST, *PATIENT, *FEW, "--balancer", "nginx"),
     "nginx-memory": (*FAST, *PATIENT, *FEW, "--balancer", "nginx", "--strategy", "memory"),
     "redis-state": (*FAST, *PATIENT, *FEW, "--strategy", "redis-state"),

@@ -7,8 +7,6 @@ one task has is unknown to the other.
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,8 +17,9 @@ import pytest
 from rollproof.core.settings import Stickiness
 from rollproof.orchestrator.redis_server import provide_redis
 from rollproof.probe.summary import summary
-from tests.client.node import DEADLINE_S, HOME, ProbeRun, node, probe
+from tests.client.node import ProbeRun, RunningProbe, node, probe, running_probe
 from tests.conformance.round_robin import NO_STICKINESS, round_robin
+from tests.e2e.place import FAST, PATIENT, Place, wait_until
 from tests.server.server_process import ServerProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -103,25 +102,35 @@ async def test_sessions_that_any_replica_serves_are_kept(
         assert {name: kept.summary[name] for name in reference} == reference
 
 
+def has_read(probe: RunningProbe, reads: int) -> bool:
+    """Whether so many reads were well."""
+    return sum(one.get("tool") == "get_session_state" and one["ok"] for one in probe.records) >= reads
+
+
 async def test_ctrl_c_ends_the_sessions_and_still_sums_up() -> None:
-    flags = ("--calls", "0", "--delay", "0.2", "--sessions", "3", "--sdk", "v2")
     async with ServerProcess.run(STATEFUL) as server:
-        process = await asyncio.create_subprocess_exec(
-            *(node(packages=True), str(HOME / "probe.mjs"), "--endpoint", f"{server.url}/mcp", *flags),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        try:
-            records = [json.loads(await process.stdout.readline()) for _ in range(12)]
-            process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(DEADLINE_S):
-                rest, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    records += [json.loads(line) for line in rest.splitlines()]
-    closed = [record for record in records if record.get("event") == "closed"]
+        flags = ("--delay", "0.2", "--sessions", "3", "--sdk", "v2")
+        with running_probe(f"{server.url}/mcp", *flags) as running:
+            await asyncio.to_thread(wait_until, lambda: has_read(running, 6), "six reads")
+            done = await asyncio.to_thread(running.interrupt)
+    closed = [record for record in done.records if record.get("event") == "closed"]
     assert [(record["reason"], record["delete_status"]) for record in closed] == [("stopped", 200)] * 3
-    assert process.returncode == 0
-    assert (records[-1]["kind"], records[-1]["sessions_kept"]) == ("summary", 3)
+    assert (done.exit_code, done.summary["sessions_kept"]) == (0, 3)
+
+
+def test_a_deployment_ends_the_sessions_of_clients_with_cookies_too(place: Place) -> None:
+    """On a local stage: the load balancer is sticky, the sessions are in a task's memory, the tasks are replaced."""
+    up = place.start("up", *FAST, *PATIENT, "--port", "0", "--strategy", "memory")
+    up.wait_record("service_event", message="(service mcp-fargate-service) has reached a steady state.")
+    endpoint = next(word for word in up.out.split() if word.endswith("/mcp"))
+    flags = ("--sdk", "v1", "--cookies", "full", "--sessions", "4", "--delay", "0.2", "--request-timeout", "10")
+    with running_probe(endpoint, *flags) as running:
+        wait_until(lambda: has_read(running, 8), "eight reads")
+        before = len([one for one in running.records if one["kind"] == "call"])
+        deployed = place.run("deploy", "--force-new-deployment")
+        done = running.interrupt()
+    assert deployed.exit_code == 0, deployed.err
+    assert (place.run("down").exit_code, up.end().exit_code) == (0, 0)
+    assert all(call["ok"] for call in done.calls()[:before])
+    assert (done.exit_code, done.summary["sessions_kept"]) == (1, 0), done.summary
+    assert done.summary["session_not_found_count"] > 0

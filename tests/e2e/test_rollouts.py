@@ -62,6 +62,41 @@ class TestBothErasWithAllActivities:
         assert "Activities: what sessions do besides calling tools" in done.out
 
 
+class TestResilientSessionsWithoutStickiness:
+    """Every request of a session may reach another task: rollproof.sessions serves it there."""
+
+    def test_a_rollout_takes_nothing_from_any_session_of_either_era(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("resilient")
+        assert done.exit_code == 0, done.out
+        counts = done.summary["session_counts_by_era"]
+        assert {era: (counts[era]["survived"], counts[era]["lost"]) for era in counts} == {
+            "legacy": (10, 0),
+            "modern": (10, 0),
+        }
+        assert not done.records("session", event="reinitialised")
+        assert len(done.summary["unique_task_ids"]) == 4
+
+    def test_every_activity_that_the_protocol_has_goes_on(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("resilient")
+        states = {(x["activity"], x["era"]): x["state"] for x in done.summary["activities"]}
+        works = {key for key, state in states.items() if state == "ok"}
+        both = {"elicitation", "sampling", "roots", "progress"}
+        assert works == {(each, era) for each in both for era in ("legacy", "modern")} | {
+            (each, "legacy") for each in ("stream", "resume", "delete")
+        }
+
+    def test_a_killed_task_takes_its_own_calls_with_it_and_no_session(self, rehearsed: Rehearsed) -> None:
+        done = rehearsed("resilient-crash")
+        assert done.summary["session_counts"]["lost"] == 0
+        assert not done.records("session", event="reinitialised")
+        (killed,) = done.records("fault")
+        failed = [x for x in done.records("call") if not x["ok"] and not x.get("activity")]
+        # Cut with its connection, refused by the load balancer, or taken up elsewhere and told there.
+        explicit = ("502", "stream-ended-without-response", "connection-closed", "200/-32000 the replica that served")
+        assert all(x["signature"].startswith(explicit) for x in failed)
+        assert all(killed["t"] - 5 <= x["t"] <= killed["t"] + 30 for x in failed)
+
+
 @NEEDS_NGINX
 class TestBehindNginx:
     def test_every_session_survives_just_the_same(self, rehearsed: Rehearsed) -> None:

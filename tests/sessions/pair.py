@@ -15,7 +15,13 @@ import httpx
 import uvicorn
 from fastmcp import Context, FastMCP
 from fastmcp.server.http import StarletteWithLifespan
-from mcp_types import SamplingMessage, TextContent
+from mcp_types import (
+    ElicitRequest,
+    ElicitRequestFormParams,
+    InputRequiredResult,
+    SamplingMessage,
+    TextContent,
+)
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -67,6 +73,16 @@ def make_server(name: str, auth: Any = None) -> FastMCP:
         finally:
             running["slow"] -= 1
         return f"{name} is done"
+
+    @mcp.tool
+    async def choose(ctx: Context) -> Any:
+        """In rounds, as protocol 2026-07-28 has it (SEP-2322)."""
+        if not ctx.input_responses:
+            form = {"type": "object", "properties": {"value": {"type": "string"}}}
+            asked = ElicitRequest(params=ElicitRequestFormParams(message="Which?", requested_schema=form))
+            return InputRequiredResult(input_requests={"answer": asked}, request_state=name)
+        answer = ctx.input_responses["answer"]
+        return f"asked by {ctx.request_state}, answered at {name}: {answer.content['value']}"  # type: ignore[union-attr, index]
 
     @mcp.tool
     async def announce(text: str, ctx: Context) -> str:
@@ -248,10 +264,10 @@ class Pair:
 
     async def send(self, at: Replica, message: Any, session: str | None = None) -> Answer:
         response = await self.http.post(f"{at.url}/mcp", json=message, headers=self.headers(session))
-        return await _read(response)
+        return read(response)
 
     async def delete(self, at: Replica, session: str | None = None) -> Answer:
-        return await _read(await self.http.delete(f"{at.url}/mcp", headers=self.headers(session)))
+        return read(await self.http.delete(f"{at.url}/mcp", headers=self.headers(session)))
 
     @asynccontextmanager
     async def stream(self, at: Replica, message: dict[str, Any]) -> AsyncIterator[Stream]:
@@ -267,7 +283,7 @@ class Pair:
             yield Stream(response)
 
 
-async def _read(response: httpx.Response) -> Answer:
+def read(response: httpx.Response) -> Answer:
     answer = Answer(response.status_code, response.headers)
     if response.headers.get("content-type", "").startswith("text/event-stream"):
         for line in response.text.splitlines():
