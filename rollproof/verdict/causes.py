@@ -77,8 +77,10 @@ def transitions(life: TaskLife) -> list[Transition]:
     """What happened to a task that its sessions can feel, in order."""
     cut = f" ({count(life.cut, 'connection')} cut)" if life.cut else ""
     code = "" if life.exit_code is None else f" with code {life.exit_code}"
+    # Unhealthy while its server came up, a target had no session yet.
+    was_coming_up = life.healthy_at is not None and (life.unhealthy_at or 0.0) < life.healthy_at
     marks = (
-        (life.unhealthy_at, "turned unhealthy"),
+        (None if was_coming_up else life.unhealthy_at, "turned unhealthy"),
         (life.draining_at, "began draining"),
         (life.unused_at, f"reached the end of its deregistration delay{cut}"),
         (life.sigterm_at, "was sent its stop signal"),

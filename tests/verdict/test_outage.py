@@ -60,3 +60,12 @@ def test_a_scaled_in_service_has_removed_its_task() -> None:
     )
     tale.talk("s1", 5.0, 120.0, ANNA).talk("s1", 125.0, 180.0, "b2" * 16, first=25)
     assert judge(tale.mark(181.0, "probe-ended").records).why.startswith("1 task removed: 1 of 1 session survived")
+
+
+def test_a_target_that_was_unhealthy_while_its_server_came_up_is_no_cause() -> None:
+    tale = Tale().settings(disruption="fault").add("fault", 30.0, name="crash", target="b2" * 16)
+    tale.task(ANNA, 1.0, "RUNNING").target(ANNA, 1.0, "unhealthy").target(ANNA, 2.0, "healthy")
+    tale.talk("s1", 5.0, 60.0, ANNA).call("s1", 2, "increment", 9.0, ANNA, ok=False, http_status=500, error="oops")
+    cause = judge(tale.records).sessions[0].cause
+    assert "unhealthy" not in cause
+    assert "does not explain it" in cause
