@@ -1,4 +1,4 @@
-"""The one line that a user adds, under `uvicorn own_server:app` as it comes: SIGTERM ends streams and lets calls finish."""
+"""The one line that a user adds, under uvicorn as it comes: SIGTERM ends streams and lets calls finish."""
 
 from __future__ import annotations
 
