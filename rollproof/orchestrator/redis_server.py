@@ -278,8 +278,9 @@ class _OwnedProcess:
             self.send(attempt)
             self.send(signal.SIGCONT)  # a paused process does not see SIGTERM
             await asyncio.to_thread(psutil.wait_procs, [process], STOP_TIMEOUT_S)
-        if self._child is not None:
-            self._child.poll()  # collects the exit status
+        if self._child is not None:  # collect its exit status: a zombie may have threads that are still ending
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._child.wait, STOP_TIMEOUT_S)
 
     def _save(self, url: str) -> None:
         state = {
