@@ -51,7 +51,7 @@ class Endpoint:
 
     def close_session(self, session_id: str) -> None:
         """The session has ended somewhere: nothing of it goes on here."""
-        self._registry.forget(session_id)
+        self._registry.note_ended(session_id)
         self._serving.stop(SESSION_ENDED, session_id)
         self._streams.close_listener(session_id)
 

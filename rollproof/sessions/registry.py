@@ -40,13 +40,14 @@ class Session:
 
 
 class Registry:
-    """Every method but `forget` raises StoreUnavailable where Redis has to be asked and does not answer."""
+    """Every coroutine raises StoreUnavailable where Redis has to be asked and does not answer."""
 
     def __init__(self, link: Link, options: Options, on_forget: Callable[[str], None] = lambda _: None) -> None:
         self._on_forget = on_forget
         self._link = link
         self._options = options
         self._seen: OrderedDict[str, Session] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()  # an answer that was on its way must not bring one back
 
     async def open(self, session: Session) -> None:
         """Record a new session, for a short time until it is used."""
@@ -58,6 +59,8 @@ class Registry:
     async def find(self, session_id: str) -> Session | None:
         """The session, its time to live renewed; None if there is none."""
         now = _now()
+        if session_id in self._ended:
+            return None
         known = self._seen.get(session_id)
         if known is not None and now - known.seen_at < self._options.cache_s:
             self._touch(known, now)
@@ -69,7 +72,7 @@ class Registry:
             if known is None:
                 raise
             return known  # nobody can have ended it: that takes Redis
-        if text is None:
+        if text is None or session_id in self._ended:
             self.forget(session_id)
             return None
         session = _session(session_id, json.loads(text))
@@ -77,9 +80,16 @@ class Registry:
         self._keep(session)
         return session
 
+    def note_ended(self, session_id: str) -> None:
+        """It was ended somewhere. No other session ever gets its id."""
+        self._ended[session_id] = None
+        while len(self._ended) > self._options.cached_sessions:
+            self._ended.popitem(last=False)
+        self._drop(session_id)
+
     async def end(self, session_id: str) -> None:
-        self.forget(session_id)
         await self._link.command("DEL", self._key(session_id))
+        self.note_ended(session_id)
 
     async def save(self, session: Session) -> None:
         """Keep what has changed in it, unless it has ended."""

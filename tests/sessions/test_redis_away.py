@@ -49,6 +49,17 @@ async def test_a_session_known_here_is_served_and_one_unknown_here_is_told_to_wa
     assert time.monotonic() - began < 1.0
 
 
+async def test_a_session_that_could_not_be_ended_goes_on(pair: Pair, own_redis: RedisServer) -> None:
+    await pair.open(pair.a)
+    own_redis.pause()
+    try:
+        assert (await pair.delete(pair.a)).status == 503
+    finally:
+        own_redis.resume()
+    assert (await until(200, pair, "a")).status == 200
+    assert (await until(200, pair, "b")).status == 200
+
+
 async def test_no_session_is_opened_that_could_not_be_recorded(pair: Pair, own_redis: RedisServer) -> None:
     await pair.open(pair.a)
     await own_redis.stop()
