@@ -11,7 +11,20 @@ from tests.e2e.place import FAST, FEW, PATIENT, QUICK, TINY, Done, Place, a_plac
 
 RESILIENT = (
     *("--strategy", "resilient", "--platform", "fargate-no-sticky"),
-    *("--era", "both", "--cookies", "none", "--activities", "all", "--sessions", "20", "--slow-every", "4"),
+    *(
+        "--era",
+        "both",
+        "--cookies",
+        "none",
+        "--activities",
+        "all",
+        "--sessions",
+        "20",
+        "--slow-every",
+        "4",
+        "--slow",
+        "1",
+    ),
 )
 
 RUNS = {
