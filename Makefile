@@ -22,7 +22,7 @@ stages: $(READY) ## the tests that set whole stages: local ones, and Docker's wh
 	$(BIN)/python -m pytest -q -m "e2e or load" --durations 5 $(ARGS)
 
 fast: $(READY) ## the fast tests alone: no stage, no Docker; under a minute
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not e2e and not load" $(ARGS)
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m "not e2e and not load" $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

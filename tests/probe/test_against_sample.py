@@ -19,6 +19,8 @@ from rollproof.history import read_history
 from rollproof.probe import Era, Increments, ProbeOptions, Progress, run_probe
 from rollproof.probe.__main__ import main
 
+pytestmark = pytest.mark.e2e  # processes of the server
+
 ROOT = Path(__file__).parents[2]
 
 

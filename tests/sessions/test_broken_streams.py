@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from pair import Pair, Replica, StartReplica
 
+pytestmark = pytest.mark.e2e  # waits for what takes time: timeouts, heartbeats, drains
+
 LOST = "the replica that served this call is gone; whether the call was carried out is unknown"
 
 

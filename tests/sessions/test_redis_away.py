@@ -11,6 +11,8 @@ from pair import Answer, Pair, StartReplica
 
 from rollproof.orchestrator.redis_server import RedisServer
 
+pytestmark = pytest.mark.e2e  # waits for what takes time: timeouts, heartbeats, drains
+
 UNAVAILABLE = {
     "code": -32000,
     "message": "the session store cannot be reached now; the session is not lost, try again",

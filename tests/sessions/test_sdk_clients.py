@@ -71,6 +71,7 @@ async def test_fastmcps_client_keeps_its_session(url: str) -> None:
     assert told == [1, 2, 3, 4]
 
 
+@pytest.mark.e2e
 async def test_many_clients_of_both_eras_at_once(url: str) -> None:
     async def talk(number: int) -> None:
         async with fastmcp.Client(url, mode=MODES[number % 2]) as client:  # type: ignore[arg-type]
