@@ -148,9 +148,8 @@ def resilient(
     options = replace(options or Options(namespace=_namespace(mcp)), json_response=json_response)
     if secret is not None:
         options = replace(options, secret=secret)
-    state_client = create_client(
-        redis_url, socket_timeout=options.redis_budget_s
-    )  # a URL that cannot be used shows now
+    # Made here, so that a URL which cannot be used shows now.
+    state_client = create_client(redis_url, socket_timeout=options.redis_budget_s)
     app = mcp.http_app(path=path, middleware=list(middleware), json_response=json_response, **http_app)
     endpoint = sdk.find_endpoint(app)
     sdk.share_state_store(mcp, state_client)

@@ -7,6 +7,7 @@ from wherever it was posted, and one for another session, or for a request never
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -24,6 +25,8 @@ Say = Callable[[Json], Awaitable[None]]
 """Writes one message to the client's stream."""
 
 REQUEST = "request"
+
+logger = logging.getLogger("rollproof.sessions")
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,4 @@ async def _quietly(awaitable: Awaitable[None]) -> None:
     try:
         await awaitable
     except Exception:
-        import logging  # noqa: PLC0415
-
-        logging.getLogger("rollproof.sessions").exception("a progress callback failed")
+        logger.exception("a progress callback failed")

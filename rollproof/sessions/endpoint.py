@@ -13,20 +13,18 @@ import asyncio
 import logging
 
 from mcp_types import JSONRPCNotification, JSONRPCRequest
-from mcp_types.version import is_version_at_least
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from rollproof.sessions.call import Call
 from rollproof.sessions.events import OUTCOME_UNKNOWN, EventLog
-from rollproof.sessions.identity import Signer
 from rollproof.sessions.inbound import SESSION_HEADER, Refused, owner_of, read_message, refusal
 from rollproof.sessions.link import Link, StoreUnavailable
 from rollproof.sessions.options import Options
-from rollproof.sessions.outlet import Outlet, priming, serve_events
+from rollproof.sessions.outlet import close_with_client, priming, serve_events
 from rollproof.sessions.registry import Registry, Session
-from rollproof.sessions.serving import RESUMABLE_SINCE, SESSION_ENDED, UNAVAILABLE, Serving
+from rollproof.sessions.serving import SESSION_ENDED, UNAVAILABLE, Serving
 from rollproof.sessions.streams import Streams
 
 _ALL_KNOW_WITHIN_S = 1.0
@@ -66,7 +64,7 @@ class Endpoint:
                 case "POST":
                     await self._post(session, request, receive, send)
                 case "GET":
-                    await self._streams.serve(_required(session), self._signer(), request, receive, send)
+                    await self._streams.serve(_required(session), self._serving.known_signer(), request, receive, send)
                 case "DELETE":
                     await self._delete(_required(session))
                     await Response(headers={SESSION_HEADER: str(session_id)})(scope, receive, send)
@@ -78,14 +76,9 @@ class Endpoint:
         except Refused as refused:
             await refusal(refused, session_id if is_known else None)(scope, receive, send)
 
-    def _signer(self) -> Signer:
-        if self._serving.signer is None:
-            raise StoreUnavailable
-        return self._serving.signer
-
     async def _session(self, session_id: str, owner: str | None) -> Session:
         """Raises Refused for one that is not this client's, in the words for one that is not there."""
-        signer = self._signer()
+        signer = self._serving.known_signer()
         session = await self._registry.find(session_id) if signer.is_session_id(session_id) else None
         if session is None or session.owner != owner:
             raise Refused(404, "Session not found")
@@ -101,7 +94,7 @@ class Endpoint:
         if isinstance(message, JSONRPCRequest):
             call = self._serving.begin(session, message, request)
             first = b""
-            if is_version_at_least(session.version, RESUMABLE_SINCE):
+            if session.can_resume:
                 first = priming(f"{call.stream.text}/0", self._options.retry_ms)
             await self._answer(call, first, headers, request, receive, send)
             return
@@ -120,7 +113,7 @@ class Endpoint:
         self, session: Session | None, message: JSONRPCRequest, request: Request, receive: Receive, send: Send
     ) -> None:
         """The session's record is written before the client learns its id. Raises StoreUnavailable."""
-        signer = self._signer()
+        signer = self._serving.known_signer()
         session_id = session.id if session is not None else signer.new_session_id()
         call = await self._serving.initialize(session_id, owner_of(request.scope), message, request)
         await self._answer(call, b"", {SESSION_HEADER: session_id}, request, receive, send)
@@ -131,7 +124,7 @@ class Endpoint:
         if not self._options.json_response:
             await serve_events(call.outlet, receive, send, headers, keepalive_s=self._options.keepalive_s, first=first)
             return
-        watch = asyncio.create_task(_leave_with_client(receive, call.outlet))
+        watch = asyncio.create_task(close_with_client(receive, call.outlet))
         try:
             event = await call.outlet.get()
         finally:
@@ -158,11 +151,11 @@ class Endpoint:
         self._ending[name] = others, all_know
         self._link.tell_all({"t": "end", "session": session.id, "by": self._link.replica, "name": name})
         try:
-            async with asyncio.timeout(_ALL_KNOW_WITHIN_S if others else 0):
-                await all_know.wait()
+            async with asyncio.timeout(_ALL_KNOW_WITHIN_S):
+                if others:
+                    await all_know.wait()
         except TimeoutError:
-            if others:
-                logger.warning("%d replicas have not confirmed the end of a session", len(others))
+            logger.warning("%d replicas have not confirmed the end of a session", len(others))
         finally:
             del self._ending[name]
 
@@ -171,9 +164,3 @@ def _required(session: Session | None) -> Session:
     if session is None:
         raise Refused(400, "Bad Request: Missing session ID")
     return session
-
-
-async def _leave_with_client(receive: Receive, outlet: Outlet) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    outlet.close()

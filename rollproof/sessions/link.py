@@ -37,8 +37,7 @@ _RETRY_S = 0.5
 _BATCH = 500
 _BATCH_WITHIN_S = 5.0
 _QUEUED_AT_MOST = 20_000  # commands; while Redis is away the oldest are dropped, and with them only what can be resumed
-_BUS_LENGTH = 10_000
-_INBOX_LENGTH = 10_000
+_STREAM_LENGTH = 10_000  # of the bus, and of each inbox
 _INBOX_TTL_S = 60
 _CONNECTIONS = 20
 _CONNECTION_WITHIN_S = 5.0
@@ -105,7 +104,8 @@ class Link:
         written.cancel()
         await end_tasks(*self._tasks)
         with contextlib.suppress(StoreUnavailable):
-            await self.ask(lambda: self._redis.delete(self._alive(self.replica), self.key("inbox", self.replica)))
+            await self.command("SREM", self.key("replicas"), self.replica)
+            await self.command("DEL", self._alive(self.replica), self.key("inbox", self.replica))
         for client in (self._redis, self._reader):
             await client.aclose(close_connection_pool=True)
 
@@ -136,17 +136,18 @@ class Link:
 
     def tell_all(self, message: Message) -> None:
         """To every replica, this one included."""
-        self.write(("XADD", self.key("bus"), "MAXLEN", "~", _BUS_LENGTH, "*", "m", json.dumps(message)))
+        self.write(_add(self.key("bus"), message))
 
     async def tell(self, replica: str, message: Message) -> bool:
         """To one replica; False if it is gone. Raises StoreUnavailable."""
         keys = [self._alive(replica), self.key("inbox", replica)]
-        arguments: list[str | int] = [json.dumps(message), _INBOX_LENGTH, _INBOX_TTL_S]
+        arguments: list[str | int] = [json.dumps(message), _STREAM_LENGTH, _INBOX_TTL_S]
         return bool(await self.ask(lambda: self._tell(keys, arguments)))
 
     def post(self, replica: str, message: Message) -> None:
         """To one replica that is known to be there, behind everything written before."""
-        self.write(("XADD", self.key("inbox", replica), "MAXLEN", "~", _INBOX_LENGTH, "*", "m", json.dumps(message)))
+        inbox = self.key("inbox", replica)
+        self.write(_add(inbox, message), ("EXPIRE", inbox, _INBOX_TTL_S))
 
     async def others(self) -> set[str]:
         """The other replicas that have had a heartbeat lately. Raises StoreUnavailable."""
@@ -222,6 +223,10 @@ class Link:
             self.on_message(json.loads(fields["m"]))
         except Exception:
             logger.exception("a message of another replica could not be used")
+
+
+def _add(stream: str, message: Message) -> tuple[Any, ...]:
+    return ("XADD", stream, "MAXLEN", "~", _STREAM_LENGTH, "*", "m", json.dumps(message))
 
 
 def create_client(url: str, *, socket_timeout: float | None = None) -> Redis:

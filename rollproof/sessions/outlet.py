@@ -56,12 +56,11 @@ async def serve_events(
     *,
     keepalive_s: float,
     first: bytes = b"",
-    on_left: Callable[[], None] = lambda: None,
     on_sent: Callable[[Event], None] = lambda _event: None,
 ) -> None:
-    """Send what comes through `outlet` until its last event, or until it is closed. `on_left`: the client did."""
+    """Send what comes through `outlet` until its last event, or until it is closed."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in {**HEADERS, **headers}.items()]
-    watch = asyncio.create_task(_watch(receive, outlet, on_left))
+    watch = asyncio.create_task(close_with_client(receive, outlet))
     try:
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         if first:
@@ -80,10 +79,10 @@ async def serve_events(
         watch.cancel()
 
 
-async def _watch(receive: Receive, outlet: Outlet, on_left: Callable[[], None]) -> None:
+async def close_with_client(receive: Receive, outlet: Outlet) -> None:
+    """Close it when the client leaves."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    on_left()
     outlet.close()
 
 

@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcp_types import InitializeRequestParams
+from mcp_types.version import is_version_at_least
 
 from rollproof.sessions.link import Link, StoreUnavailable
 from rollproof.sessions.options import Options
+
+RESUMABLE_SINCE = "2025-11-25"
 
 _TOUCHES_A_LIFE = 20  # a session in use has its time to live renewed this often in one
 
@@ -33,6 +36,11 @@ class Session:
     log_level: str | None = None
     seen_at: float = field(default=0.0, compare=False)
     touched_at: float = field(default=0.0, compare=False)
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether its client takes broken streams up: it knows events without a message."""
+        return is_version_at_least(self.version, RESUMABLE_SINCE)
 
     def record(self) -> str:
         client = self.client.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -38,15 +38,16 @@ def check_versions() -> None:
                 f"rollproof.sessions was tested with {package} {tested[0]}.{tested[1]}.x, not with {installed}: "
                 f"it touches private names of it. Install {package}=={tested[0]}.{tested[1]}.*"
             )
+    probe = FastMCP("probe")
     missing = [
         name
         for holder, name in (
             (StreamableHTTPSessionManager, "_handle_request"),
             (FastMCP, "_state_store"),
-            (FastMCP("probe"), "_mcp_server"),
-            (FastMCP("probe"), "_state_storage"),
-            (FastMCP("probe"), "_request_state_security"),
-            (FastMCP("probe"), "_client_log_levels"),
+            (probe, "_mcp_server"),
+            (probe, "_state_storage"),
+            (probe, "_request_state_security"),
+            (probe, "_client_log_levels"),
             (StreamableHTTPASGIApp(None), "session_manager"),
         )
         if not hasattr(holder, name)

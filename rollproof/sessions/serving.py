@@ -21,7 +21,6 @@ from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data, progr
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCNotification, JSONRPCRequest
-from mcp_types.version import is_version_at_least
 from starlette.requests import Request
 
 from rollproof.sessions import sdk
@@ -34,7 +33,6 @@ from rollproof.sessions.options import Options
 from rollproof.sessions.registry import Registry, Session
 
 STREAM = "stream"
-RESUMABLE_SINCE = "2025-11-25"
 UNAVAILABLE = "the session store cannot be reached now; the session is not lost, try again"
 REQUEST_CANCELLED = -32800  # what the SDK answers a cancelled request with (mcp.server.streamable_http)
 
@@ -74,7 +72,7 @@ class Serving:
         self._calls: dict[Call, asyncio.Task[None]] = {}
         self._notified: set[asyncio.Task[None]] = set()
         self.signer: Signer | None = None
-        self.backchannel = Backchannel(link, self._known_signer)
+        self.backchannel = Backchannel(link, self.known_signer)
 
     @property
     def calls_in_flight(self) -> int:
@@ -85,9 +83,9 @@ class Serving:
         call = self._new_call(session.id, message)
         if not self._options.json_response:
             self._log.started(session.id, call.stream, message.id)
-        connection = self._connection(session)
-        can_close = is_version_at_least(session.version, RESUMABLE_SINCE) and not self._options.json_response
-        task = asyncio.create_task(self._run(call, session, message, request, connection, can_close=can_close))
+        can_close = session.can_resume and not self._options.json_response
+        channel = self._channel(request, call, message.params, can_close=can_close)
+        task = asyncio.create_task(self._run(call, session, message, channel))
         self._calls[call] = task
         task.add_done_callback(lambda _: self._calls.pop(call, None))
         return call
@@ -96,7 +94,8 @@ class Serving:
         """Serve `initialize` to its end and record the session. Raises StoreUnavailable."""
         call = self._new_call(session_id, message)
         connection = Connection.for_loop(self._standalone(session_id), session_id=session_id)
-        outcome = await self._outcome(call, message, request, connection, can_close=False)
+        channel = self._channel(request, call, message.params, can_close=False)
+        outcome = await self._outcome(call, message, channel, connection)
         if "result" in outcome and connection.client_params is not None:
             await self._registry.open(Session(session_id, owner, connection.client_params, connection.protocol_version))
         await call.end(outcome)
@@ -134,12 +133,13 @@ class Serving:
             await asyncio.wait(tasks, timeout=1.0)
 
     def _new_call(self, session_id: str, message: JSONRPCRequest) -> Call:
-        stream = self._known_signer().token(STREAM, session_id, self._link.replica, next(self._numbers))
+        stream = self.known_signer().token(STREAM, session_id, self._link.replica, next(self._numbers))
         is_stream = not self._options.json_response
         log = self._log if is_stream and message.method != "initialize" else None
         return Call(session_id, message.id, stream, log, is_stream=is_stream)
 
-    def _known_signer(self) -> Signer:
+    def known_signer(self) -> Signer:
+        """Raises StoreUnavailable while it is not known."""
         if self.signer is None:
             raise StoreUnavailable
         return self.signer
@@ -156,17 +156,8 @@ class Serving:
     def _standalone(self, session_id: str) -> StandaloneChannel:
         return StandaloneChannel(session_id, self._log, self.backchannel)
 
-    async def _run(
-        self,
-        call: Call,
-        session: Session,
-        message: JSONRPCRequest,
-        request: Request,
-        connection: Connection,
-        *,
-        can_close: bool,
-    ) -> None:
-        outcome = await self._outcome(call, message, request, connection, can_close=can_close)
+    async def _run(self, call: Call, session: Session, message: JSONRPCRequest, channel: RequestChannel) -> None:
+        outcome = await self._outcome(call, message, channel, self._connection(session))
         if message.method == "logging/setLevel" and "result" in outcome:
             outcome = await self._keep_log_level(session, (message.params or {}).get("level"), outcome)
         await call.end(outcome)
@@ -181,9 +172,8 @@ class Serving:
         return outcome
 
     async def _outcome(
-        self, call: Call, message: JSONRPCRequest, request: Request, connection: Connection, *, can_close: bool
+        self, call: Call, message: JSONRPCRequest, channel: RequestChannel, connection: Connection
     ) -> Json:
-        channel = self._channel(request, call, message.params, can_close=can_close)
         with call.scope:
             try:
                 result = await serve_one(

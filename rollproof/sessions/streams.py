@@ -9,7 +9,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from mcp.server.streamable_http import check_accept_headers
-from mcp_types.version import is_version_at_least
 from starlette.requests import Request
 from starlette.types import Receive, Send
 
@@ -20,7 +19,7 @@ from rollproof.sessions.link import Link, StoreUnavailable, end_tasks
 from rollproof.sessions.options import Options
 from rollproof.sessions.outlet import Outlet, priming, serve_events
 from rollproof.sessions.registry import Registry, Session
-from rollproof.sessions.serving import RESUMABLE_SINCE, STREAM
+from rollproof.sessions.serving import STREAM
 
 DRAINING = "this replica is stopping; another one serves the session"
 
@@ -93,7 +92,7 @@ class Streams:
         """The standalone stream; the newest listener of a session is the one, on whichever replica."""
         position = entry or await self._log.notes_position(session.id)
         first = b": open\r\n\r\n"
-        if is_version_at_least(session.version, RESUMABLE_SINCE):
+        if session.can_resume:
             # An event to name when it listens again: what is said in between is then neither lost nor told twice.
             first = priming(f"{LISTEN}/{position}", self._options.retry_ms)
         self._opened += 1
