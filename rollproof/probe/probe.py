@@ -29,6 +29,7 @@ from rollproof.probe.discovery import Discovery, discover
 from rollproof.probe.options import CookieMode, Era, ProbeOptions
 from rollproof.probe.records import Progress, SessionLog
 from rollproof.probe.session import Pace, ProbeSession
+from rollproof.probe.waiting import wait
 from rollproof.probe.wire import TransportFactory, Wire, http_transports
 
 _UNRECORDED = frozenset({"headers", "arguments"})  # may hold secrets
@@ -83,11 +84,7 @@ class Probe:
     async def warmed_up(self, within_s: float | None = None) -> None:
         """Wait until every session has done its first operation without a fault. Raises Temporary if the time is
         over or the probe has ended before that."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._settled.wait()
-        except TimeoutError:
-            pass
+        await wait(self._settled, within_s)
         progress = self.progress
         if progress.warmed_up < progress.sessions:
             last = f"; the last failure was {progress.last_failure}" if progress.last_failure else ""
@@ -100,11 +97,7 @@ class Probe:
     async def all_tried(self, within_s: float) -> None:
         """As `warmed_up`, but faults do not count: where nothing leads a client back to its instance, sessions may
         be lost before anything is done to the service, and that is what is to be shown."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._all_tried.wait()
-        except TimeoutError:
-            pass
+        await wait(self._all_tried, within_s)
         if self.progress.tried < self.progress.sessions:
             raise Temporary(
                 f"{self.progress.tried} of {self.progress.sessions} sessions have called; the last failure was "

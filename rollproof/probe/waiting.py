@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 
-async def wait(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, `seconds` at most; whether it is set."""
-    if not event.is_set() and seconds > 0:
+async def wait(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for the event, `seconds` at most (None: as long as it takes); whether it is set."""
+    if not event.is_set() and (seconds is None or seconds > 0):
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
