@@ -36,6 +36,7 @@ from rollproof.orchestrator.balancers.embedded.process import MODULE
 from rollproof.orchestrator.balancers.embedded.read_table import read_table
 from rollproof.testing.balancer_target import DEADLINE_S, TargetServer
 from rollproof.testing.balancer_wire import Wire, get
+from tests.processes import children_running
 
 
 @pytest.fixture
@@ -156,15 +157,7 @@ async def test_a_port_in_use_is_named_with_its_holder_and_nothing_is_left_runnin
         ) as no:
             await start_balancer(replace(options, port=port))
     assert "another port" in no.value.hint
-    assert [p for p in psutil.Process().children() if runs_the_balancer(p)] == []
-
-
-def runs_the_balancer(process: psutil.Process) -> bool:
-    """What another test of this worker has started may end meanwhile."""
-    try:
-        return MODULE in process.cmdline()
-    except psutil.Error:
-        return False
+    assert children_running(MODULE) == []
 
 
 async def test_a_second_balancer_behind_the_same_socket_is_refused(options: BalancerOptions, control: Path) -> None:

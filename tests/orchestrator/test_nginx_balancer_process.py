@@ -38,6 +38,7 @@ from rollproof.testing.balancer_play import APP_COOKIE, ARN, LB_COOKIE, Play, Pl
 from rollproof.testing.balancer_target import DEADLINE_S, TargetServer
 from rollproof.testing.balancer_wire import Wire, get, request
 from tests.orchestrator.test_nginx_balancer import NEEDS_NGINX, ProcessStage
+from tests.processes import children_running
 
 pytestmark = [pytest.mark.e2e, NEEDS_NGINX]
 
@@ -186,15 +187,7 @@ async def test_a_port_in_use_is_named_and_nothing_is_left_running(options: Nginx
         with pytest.raises(UsageError, match=rf"port {port} on 127\.0\.0\.1 is already in use") as no:
             await start_nginx(replace(options, port=port))
     assert "another port" in no.value.hint
-    assert [p for p in psutil.Process().children() if runs_the_balancer(p)] == []
-
-
-def runs_the_balancer(process: psutil.Process) -> bool:
-    """What another test of this worker has started may end meanwhile."""
-    try:
-        return MODULE in process.cmdline()
-    except psutil.Error:
-        return False
+    assert children_running(MODULE) == []
 
 
 async def test_a_second_one_behind_the_same_socket_is_refused(options: NginxOptions, stage: ProcessStage) -> None:

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
 from server_process import ServerProcess
 
-from rollproof.orchestrator.redis_server import RedisServer, provide_redis
+from rollproof.orchestrator.redis_server import RedisServer
 from server.memory_store import InMemorySessionStore
 from server.redis_store import RedisSessionStore
 from server.session_store import SessionStore
@@ -21,22 +20,6 @@ TTL_S = 60
 # looptime asks for "the" event loop around every synchronous test. Unless one was ever set, Python 3.11 then makes
 # one that nobody closes, and the next asynchronous test fails of the warning. Once set, even to none, it makes none.
 asyncio.set_event_loop(None)
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def redis_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
-    """One for the whole run. Tests keep apart by session ids of their own."""
-    server = await provide_redis(tmp_path_factory.mktemp("redis"))
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
-    """One for a test that makes it fail."""
-    server = await provide_redis(tmp_path_factory.mktemp("own-redis"))
-    yield server
-    await server.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -13,10 +12,8 @@ import pytest_asyncio
 from fastmcp.server.http import StarletteWithLifespan
 from pair import Pair, Replica, StartReplica, make_server
 
-from rollproof.orchestrator.redis_server import RedisServer, provide_redis
+from rollproof.orchestrator.redis_server import RedisServer
 from rollproof.sessions import Options, resilient
-
-asyncio.set_event_loop(None)  # as in tests/server/conftest.py
 
 
 def make_app(
@@ -25,21 +22,6 @@ def make_app(
     chosen = Options(**{"namespace": namespace, "heartbeat_s": 0.2, "dead_after_s": 1.0, **options})
     mcp = make_server(name, auth)
     return resilient(mcp, redis_url, options=chosen, json_response=json_response, handle_signals=False)
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def redis_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
-    server = await provide_redis(tmp_path_factory.mktemp("sessions-redis"))
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def own_redis(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
-    """One for a test that makes it fail."""
-    server = await provide_redis(tmp_path_factory.mktemp("own-redis"))
-    yield server
-    await server.stop()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
