@@ -26,7 +26,7 @@ BEGINS_AT_S = 1_000.0
 _PATIENCE_S = 10.0
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Selector(selectors.DefaultSelector):
     """Asks the loop before it waits."""
 
     loop: VirtualLoop
@@ -67,7 +67,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return _PATIENCE_S
         if timeout is not None:
             # The heap's top is not cancelled: the loop has just seen to that. A hair past it, so that whoever computed
-            # the deadline as a sum of floats finds it over: else it might wait for the rest, too small to add, for ever.
+            # the deadline as a sum of floats finds it over: else it might wait for ever for a rest too small to add.
             due = self._scheduled[0]._when  # type: ignore[attr-defined]
             self._virtual_now = math.nextafter(max(self._virtual_now, due), math.inf)
             self.on_advance(self._virtual_now)
@@ -106,12 +106,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             raise OSError(f"{host}:{port}: the in-process stage has no real network and no TLS")
         return await self.network.connect(protocol_factory, str(host), int(port or 0))
 
-    async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> list[tuple[Any, ...]]:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> list[tuple[Any, ...]]:
         return self.network.resolve(host, port)
 
     # --- what would be the operating system's ---------------------------------------------------------------
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
         """The current process's; outside of one, this program's own."""
         process = CURRENT.get()
         if process is None:

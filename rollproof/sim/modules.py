@@ -22,7 +22,7 @@ from rollproof.core.errors import UsageError
 App = str | Callable[..., Any]
 """`module:attribute`, or a factory: a callable that makes a new application each time."""
 
-_INSTALLED = tuple(os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OURS = ("rollproof",)
 
 
@@ -30,7 +30,7 @@ class Applications:
     """Makes one application a task of `app`. `root` is the project, first on the import path while it is loaded."""
 
     def __init__(self, app: App, root: Path) -> None:
-        self._app, self._root = app, root.resolve()
+        self._app, self._root = app, root.absolute()
         self._made: list[Any] = []
 
     def make(self, environment: Mapping[str, str], **offered: Any) -> Any:
@@ -40,10 +40,7 @@ class Applications:
         what the project's code raises, and UsageError for what cannot be found, or would be shared by two tasks.
         """
         with _environment(environment), self._on_path():
-            if isinstance(self._app, str):
-                made = self._load(self._app, offered)
-            else:
-                made = _call(self._app, offered)
+            made = self._load(self._app, offered) if isinstance(self._app, str) else _call(self._app, offered)
         if any(made is other for other in self._made):
             raise UsageError(
                 f"{_name(self._app)} gave the same application to two tasks, which would share its memory",
@@ -73,8 +70,7 @@ class Applications:
         file = getattr(module, "__file__", None)
         if name == "__main__" or name.partition(".")[0] in _OURS or not file:
             return False
-        path = os.path.realpath(file)
-        return path.startswith(str(self._root) + os.sep) and not path.startswith(_INSTALLED)
+        return file.startswith(str(self._root) + os.sep) and not file.startswith(_INSTALLED)
 
     @contextlib.contextmanager
     def _on_path(self) -> Iterator[None]:
@@ -95,7 +91,7 @@ def modules_restored() -> Iterator[None]:
     finally:
         for name in [name for name in sys.modules if name not in before]:
             file = getattr(sys.modules[name], "__file__", None) or ""
-            if not os.path.realpath(file).startswith(_INSTALLED):
+            if file and not file.startswith(_INSTALLED):
                 del sys.modules[name]
         sys.modules.update(before)
 

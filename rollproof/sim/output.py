@@ -55,7 +55,7 @@ def apart() -> Iterator[None]:
     root.handlers = [handler, *handlers]
     uvicorn_level = logging.getLogger("uvicorn").level
     logging.getLogger("uvicorn").setLevel(logging.INFO)
-    sys.stdout, sys.stderr = _PerProcess(streams[0]), _PerProcess(streams[1])  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _PerProcess(streams[0]), _PerProcess(streams[1])
     try:
         yield
     finally:

@@ -132,7 +132,7 @@ def track(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> as
 
 
 class OrderedTask(asyncio.Task[Any]):
-    """Sets of tasks, which asyncio and anyio walk to cancel them, are in the order of their making, not of addresses."""
+    """Sets of tasks, which asyncio and anyio walk to cancel them, are in the order of making, not of addresses."""
 
     _count = 0
 

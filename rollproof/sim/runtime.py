@@ -10,8 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from rollproof.core.errors import UsageError
-from rollproof.core.events import ContainerEvent, ContainerExited, ContainerHealthChanged, ContainerStarted
-from rollproof.core.events import ContainerStartFailed
+from rollproof.core.events import (
+    ContainerEvent,
+    ContainerExited,
+    ContainerHealthChanged,
+    ContainerStarted,
+    ContainerStartFailed,
+)
 from rollproof.core.settings import ContainerHealthCheck, HealthCheck
 from rollproof.orchestrator.health_checker import HealthChecker
 from rollproof.orchestrator.ports import FoundTask, TaskSpec

@@ -36,7 +36,9 @@ class OrderedSet(dict[Any, None]):
 @contextlib.contextmanager
 def frugal_servers() -> Iterator[None]:
     """While the block lasts, a server waits for its process's signals, where it would look ten times a second."""
-    main_loop, init = uvicorn.Server.main_loop, ServerState.__init__
+    server_class: Any = uvicorn.Server
+    state_class: Any = ServerState
+    main_loop, init = server_class.main_loop, state_class.__init__
 
     async def wait_for_signals(server: uvicorn.Server) -> None:
         process = CURRENT.get()
@@ -54,10 +56,10 @@ def frugal_servers() -> Iterator[None]:
         state.connections = OrderedSet()  # type: ignore[assignment]
         state.tasks = OrderedSet()  # type: ignore[assignment]
 
-    uvicorn.Server.main_loop = wait_for_signals  # type: ignore[method-assign]
-    ServerState.__init__ = begin  # type: ignore[method-assign]
+    server_class.main_loop = wait_for_signals
+    state_class.__init__ = begin
     try:
         yield
     finally:
-        uvicorn.Server.main_loop = main_loop  # type: ignore[method-assign]
-        ServerState.__init__ = init  # type: ignore[method-assign]
+        server_class.main_loop = main_loop
+        state_class.__init__ = init

@@ -6,6 +6,7 @@ Here each process has its own, and its own watcher of it, as each would have in 
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from rollproof.sim.process import CURRENT
 def apart() -> Iterator[None]:
     """While the block lasts. Does nothing where sse-starlette is not installed, or keeps it otherwise."""
     try:
-        from sse_starlette import sse  # noqa: PLC0415 - a server's dependency, not ours
+        sse: Any = importlib.import_module("sse_starlette.sse")
     except ImportError:
         yield
         return
@@ -29,14 +30,18 @@ def apart() -> Iterator[None]:
     def own(name: str, make: Any) -> Any:
         process = CURRENT.get()
         kept = outside if process is None else process.state
-        return kept.setdefault(f"sse-starlette {name}", make())
+        key = f"sse-starlette {name}"
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
+
+    class Status:
+        should_exit = False
+        enable_automatic_graceful_drain = True
+        original_handler = shared_status.original_handler
 
     def status() -> Any:
-        return own("status", lambda: type("AppStatus", (), {
-            "should_exit": False,
-            "enable_automatic_graceful_drain": True,
-            "original_handler": staticmethod(shared_status.original_handler),
-        })())  # fmt: skip
+        return own("status", Status)
 
     class PerProcess:
         """In place of the class whose attributes are the notice."""

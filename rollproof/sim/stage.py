@@ -55,9 +55,7 @@ class SimStage:
         self.network = loop.network
         self._clock = StageClock(EPOCH_S, BEGINS_AT_S)
         self.history = HistoryFile(plan.run_dir / "history.jsonl", self._clock, listener)
-        self.runtime = SimRuntime(
-            self.network, programmes, health_path=plan.settings.target_group.health_check.path
-        )
+        self.runtime = SimRuntime(self.network, programmes, health_path=plan.settings.target_group.health_check.path)
         self.load_balancer = SimBalancer(loop, plan.seed, plan.run_dir / "access.log")
         self.checker = HealthChecker()
         self.store: Store = _LastState()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import importlib
 import queue
 import threading
 from collections import deque
@@ -151,8 +152,8 @@ class Executor(concurrent.futures.Executor):
 
 @contextlib.contextmanager
 def anyio_threads(threads: Threads) -> Iterator[None]:
-    """While the block lasts, anyio's worker threads, in which fastmcp and Starlette run what is not async, are known."""
-    from anyio._backends import _asyncio  # noqa: PLC0415 - loads with anyio's first use
+    """While the block lasts, anyio's worker threads are known: fastmcp and Starlette run in them what is not async."""
+    backend: Any = importlib.import_module("anyio._backends._asyncio")
 
     class KnownWork(queue.Queue[Any]):
         """What a worker thread is given. (context, func, args, future, scope), or None: to end."""
@@ -178,9 +179,9 @@ def anyio_threads(threads: Threads) -> Iterator[None]:
                 threads.begins()
             return item
 
-    original = _asyncio.Queue
-    _asyncio.Queue = KnownWork  # type: ignore[misc]
+    original = backend.Queue
+    backend.Queue = KnownWork
     try:
         yield
     finally:
-        _asyncio.Queue = original  # type: ignore[misc]
+        backend.Queue = original

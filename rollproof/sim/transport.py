@@ -231,10 +231,10 @@ class _Socket:
         self._transport, self._own, self._peer = transport, own, peer
 
     def getsockname(self) -> tuple[str, int]:
-        return tuple(self._own)
+        return self._own.host, self._own.port
 
     def getpeername(self) -> tuple[str, int]:
-        return tuple(self._peer)
+        return self._peer.host, self._peer.port
 
     def setsockopt(self, *_: Any) -> None:
         """Nothing that it would change exists."""

@@ -19,6 +19,7 @@ import contextlib
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ EPOCH_S = 1_767_225_600
 """2026-01-01T00:00:00Z: when every simulation begins."""
 
 _NS = 1_000_000_000
+_IMPORTING = "<frozen importlib._bootstrap>"
 
 
 @contextlib.contextmanager
@@ -135,8 +137,20 @@ def _clocks(loop: VirtualLoop) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _chance(seed: int) -> Iterator[None]:
-    """One generator behind `os.urandom`, and with that behind `secrets` and `uuid`; the module's own begins anew."""
-    draw = random.Random(f"urandom {seed}").randbytes
+    """Generators behind `os.urandom`, and with that behind `secrets` and `uuid`; the module `random` begins anew.
+
+    Each process has one, and so has each module while it is imported: a library is that only once a program, and what
+    it draws then is not to move what the next simulation draws.
+    """
+    generators: dict[tuple[str, str], random.Random] = {}
+
+    def draw(size: int) -> bytes:
+        process = CURRENT.get()
+        key = _importing(), "" if process is None else process.name
+        if key not in generators:
+            generators[key] = random.Random(f"urandom {seed} {key}")
+        return generators[key].randbytes(size)
+
     state = random.getstate()
     random.seed(f"random {seed}")
     try:
@@ -144,6 +158,18 @@ def _chance(seed: int) -> Iterator[None]:
             yield
     finally:
         random.setstate(state)
+
+
+def _importing() -> str:
+    """The module that is being imported at the moment, "" for none."""
+    frame, inner = sys._getframe(1), None
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            inner = inner or frame
+        elif frame.f_code.co_filename == _IMPORTING and inner is not None:
+            return str(inner.f_globals.get("__name__", ""))
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
 
 
 @contextlib.contextmanager
@@ -188,4 +214,3 @@ def _signals() -> Iterator[None]:
         patched(threading, main_thread=main_thread),
     ):
         yield
-
