@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from rollproof.core.errors import UsageError
@@ -25,11 +27,12 @@ def rehearse_in_process(
     *,
     app: App | None = None,
     listener: Callable[[Record], None] | None = None,
+    stop: Stop | None = None,
 ) -> Rehearsed:
     """Play it to the end, and return when its verdict is drawn. `app`: in place of what the subject names.
 
-    Not a coroutine: it has an event loop of its own. Raises as `rehearsal.rehearse`, and UsageError for a subject that
-    is no application of Python.
+    Not a coroutine: it has an event loop of its own. `stop` ends it early, from another thread. Raises as
+    `rehearsal.rehearse`, and UsageError for a subject that is no application of Python.
     """
     rehearsal = replace(rehearsal, speed=1.0, bad_commands=IN_PROCESS)
     check_possible(
@@ -48,8 +51,47 @@ def rehearse_in_process(
                 await play(stage, rehearsal)
 
         with modules_restored(), virtual(rehearsal.seed) as loop:
-            loop.run_until_complete(run())
+            task = loop.create_task(run(), name="rehearsal")
+            if stop is not None:
+                stop.holds(loop, task)
+            loop.run_until_complete(task)
     return Rehearsed(write_reports(run_dir, read_history(run_dir / "history.jsonl")), run_dir)
+
+
+class Stop:
+    """Ends a rehearsal that runs in another thread."""
+
+    def __init__(self) -> None:
+        self._cancel: Callable[[], object] | None = None
+        self._is_asked = False
+
+    def holds(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        if self._is_asked:
+            task.cancel()
+
+    def ask(self) -> None:
+        self._is_asked = True
+        if self._cancel is not None:
+            with suppress(RuntimeError):  # it has just ended
+                self._cancel()
+
+
+async def rehearse_in_thread(rehearsal: Rehearsal, *, listener: Callable[[Record], None] | None = None) -> Rehearsed:
+    """The same for a caller with an event loop, which must have no timers of its own meanwhile: clocks are virtual.
+
+    When cancelled, it returns once the rehearsal has been ended. Raises as `rehearse_in_process`.
+    """
+    stop = Stop()
+    work = asyncio.get_running_loop().run_in_executor(
+        None, lambda: rehearse_in_process(rehearsal, listener=listener, stop=stop)
+    )
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.ask()
+        await asyncio.wait({work})
+        raise
 
 
 def programmes_of(rehearsal: Rehearsal, app: App | None) -> Mapping[str, Programme]:
