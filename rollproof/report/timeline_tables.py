@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from rollproof.verdict import Cliff, CliffEvent, Step, StepStatus
-from rollproof.verdict.timeline import AWS_SECONDS
+from rollproof.verdict import Cliff, Step, StepStatus
+from rollproof.verdict.cliff import CUT, MOVED
+from rollproof.verdict.steps import AWS_SECONDS, EXITED, SIGKILL
 from rollproof.verdict.words import span
 
 STATUS_STYLES = {StepStatus.OK: "green", StepStatus.EARLY: "red", StepStatus.LATE: "yellow", StepStatus.MISSING: "red"}
@@ -24,16 +25,36 @@ def timeline_table(steps: Sequence[Step]) -> Table:
 
 
 def cliff_table(cliffs: Sequence[Cliff], verbose: bool) -> Table:
-    """One row an event over all replaced tasks, or, verbose, one a task and event."""
+    """One row an event over all replaced tasks, or, verbose, one a task and event. What was due and never came says so."""
     table = _table("event", "of", "predicted", "measured")
     for group in [(cliff,) for cliff in cliffs] if verbose else [tuple(cliffs)]:
         of = group[0].target_id if verbose else f"{len(group)} replaced"
-        for event in group[0].events:
-            points = [e.measured_s for cliff in group for e in cliff.events if e.name == event.name]
-            measured = [point for point in points if point is not None]
-            if measured:
-                table.add_row(event.name, of, _predicted(event), span(measured))
+        events = [event for cliff in group for event in cliff.events]
+        edges = [edge for cliff in group for edge in cliff.edges]
+        has_exited = any(event.name == EXITED and event.measured_s is not None for event in events)
+        for name in dict.fromkeys(fact.name for fact in (*events, *edges)):
+            predicted = [
+                (fact.predicted_min_s, fact.predicted_max_s) for fact in (*events, *edges) if fact.name == name
+            ]
+            measured = [e.measured_s for e in events if e.name == name and e.measured_s is not None]
+            measured += [t for edge in edges if edge.name == name for t in edge.measured_s]
+            told = _span_of(predicted)
+            if measured or told:
+                table.add_row(name, of, told, span(measured) if measured else _absent(name, has_exited))
     return table
+
+
+def _absent(name: str, has_exited: bool) -> str:
+    """What it means that nothing was measured. Whether a session or a stream was there to be met, clients decide."""
+    if name in (MOVED, CUT):
+        return "none seen"
+    return "not needed" if name == SIGKILL and has_exited else "not seen"
+
+
+def _span_of(predicted: Sequence[tuple[float | None, float | None]]) -> str:
+    """From the earliest of all tasks to the latest: tasks of different waves have ranges of their own."""
+    lows, highs = [low for low, _ in predicted if low is not None], [high for _, high in predicted if high is not None]
+    return span((min(lows), max(highs))) if lows and highs else ""
 
 
 def _expected(step: Step) -> str:
@@ -51,12 +72,6 @@ def _measured(step: Step) -> str:
 def _unit(step: Step) -> str:
     """The heading says AWS seconds; a step in the application's own time says so itself."""
     return "" if step.unit == AWS_SECONDS else " real"
-
-
-def _predicted(event: CliffEvent) -> str:
-    if event.predicted_min_s is None or event.predicted_max_s is None:
-        return ""
-    return span((event.predicted_min_s, event.predicted_max_s))
 
 
 def _table(*titles: str) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rollproof.verdict.findings.story import Story
 from rollproof.verdict.model import Cliff, CliffEvent, Evidence, Finding
-from rollproof.verdict.timeline import DRAINING, OBEYED, SIGTERM, UNUSED
+from rollproof.verdict.steps import DRAINING, OBEYED, SIGTERM, UNUSED
 from rollproof.verdict.words import count, spread
 
 
