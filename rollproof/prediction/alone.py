@@ -32,7 +32,7 @@ _NEVER_S = 1e9
 class Containers:
     """What every container does, in real seconds."""
 
-    starts_after_s: float = 1.0  # from StartContainer to its process
+    starts_after_s: float = 0.0  # from the end of the pull to its process
     answers_after_s: float = 0.0  # from there to its first passed health check
     exits_after_s: float = 0.5  # after the stop signal; longer than the stop timeout: killed
 

@@ -142,7 +142,7 @@ def _told(number: int, wave: Wave, span: Mapping[str, Range], reference: Referen
             step.after,
             low,
             high,
-            tuple(t for life in wave.lives for t in _points(life, step.name, played)),
+            tuple(t for life in wave.lives for t in points(life, step.name, played)),
             step.source,
             step.mark,
         )
@@ -153,7 +153,8 @@ def _told(number: int, wave: Wave, span: Mapping[str, Range], reference: Referen
     return PredictedWave(number, wave.kind, len(wave.lives), wave.after, follows, moments)
 
 
-def _points(life: TaskLife, name: str, played: Played) -> tuple[float, ...]:
+def points(life: TaskLife, name: str, played: Played) -> tuple[float, ...]:
+    """When a task came to a step, once a node for what each node learns by itself."""
     if name == OBEYED:
         return played.learned.get(life.task_id, ())
     at = {

@@ -1,4 +1,4 @@
-"""A prediction in sentences: what sessions and streams meet, and which traps the knobs have, as far as arithmetic says."""
+"""A prediction in sentences: what sessions and streams meet, and the traps that arithmetic shows."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class Fate(StrEnum):
 _FATES = {
     Fate.LOST: "They are lost with that move: the next call is answered by a task that does not know the session"
     " (404 Session not found), and so is every later one.",
-    Fate.DEGRADED: "Their next call fails (404 Session not found); these clients begin anew and repeat what they had done.",
+    Fate.DEGRADED: "Their next call fails (404 Session not found); these clients begin anew and repeat what they had"
+    " done.",
     Fate.SURVIVED: "They survive it: any task can serve them.",
-    Fate.UNKNOWN: "A session in a task's memory is lost with that move (404 Session not found); one that any task can serve"
-    " goes on.",
+    Fate.UNKNOWN: "A session in a task's memory is lost with that move (404 Session not found); one that any task can"
+    " serve goes on.",
 }
 
 
@@ -62,8 +63,8 @@ def _stuck(prediction: Prediction) -> str:
     return (
         f"Stuck: with {count(service.desired_count, 'task')} at least {prediction.floor} must stay healthy"
         f" ({service.minimum_healthy_percent} %, rounded up) and at most {prediction.ceiling} may run"
-        f" ({service.maximum_percent} %, rounded down), so ECS can neither start nor stop enough of them. It says that it"
-        ' "was unable to stop or start tasks during a deployment because of the service deployment configuration",'
+        f" ({service.maximum_percent} %, rounded down), so ECS can neither start nor stop enough of them. It says that"
+        ' it "was unable to stop or start tasks during a deployment because of the service deployment configuration",'
         " and the deployment never ends. Change minimum_healthy_percent, maximum_percent or desired_count."
     )
 
@@ -82,15 +83,16 @@ def _told(prediction: Prediction, fate: Fate) -> Iterator[str]:
         yield f"Every session of the old tasks moves {_at(moves)} after the deployment begins, {_why(prediction)}."
     else:
         yield (
-            "Without stickiness a client's requests go to any task, before the deployment too: one that lives in a task's"
-            f" memory is lost without any. The old tasks get their last request {_at(moves)} after the deployment begins."
+            "Without stickiness a client's requests go to any task, before the deployment too: what lives in a task's"
+            " memory is lost without one. The old tasks get their last request"
+            f" {_at(moves)} after the deployment begins."
         )
     if settings.target_group.stickiness.enabled or fate is not Fate.LOST:
         yield _FATES[fate]
     if len(waves) > 1:
         yield (
-            f"The old tasks go in {len(waves)} waves. A session that moves may land on an old task and move with a later"
-            f" wave again, up to {len(waves)} times."
+            f"The old tasks go in {len(waves)} waves. A session that moves may land on an old task and move with a"
+            f" later wave again, up to {len(waves)} times."
         )
     yield (
         f"What is in flight, and open streams, stay on the old task until the delay of"
@@ -124,31 +126,29 @@ def _traps(prediction: Prediction) -> Iterator[str]:
         )
     if settings.load_balancer.idle_timeout_s <= HEARTBEAT_S and service.has_load_balancer:
         yield (
-            f"idle_timeout_s {settings.load_balancer.idle_timeout_s:g} is no longer than the {HEARTBEAT_S:g} s between two"
-            " heartbeats of an MCP stream: silent streams are cut without any deployment."
+            f"idle_timeout_s {settings.load_balancer.idle_timeout_s:g} is no longer than the {HEARTBEAT_S:g} s between"
+            " two heartbeats of an MCP stream: silent streams are cut without any deployment."
         )
     if prediction.is_stuck or not prediction.waves or not service.has_load_balancer:
         return
     delay, lag = group.deregistration_delay_s, timing.drain_propagation_s + timing.drain_propagation_jitter_s
     if timing.drain_propagation_s > 0 and delay < lag:
         yield (
-            f"deregistration_delay_s {delay:g} may be over before every node has learned of the draining (up to {lag:g} s):"
-            " until the very cut new requests may reach the old task, and get a 502 with it."
+            f"deregistration_delay_s {delay:g} may be over before every node has learned of the draining (up to"
+            f" {lag:g} s): until the very cut new requests may reach the old task, and get a 502 with it."
         )
     done = prediction.completed
     if done is not None and done.earliest_s and delay * len(prediction.stops()) > done.earliest_s / 2:
         yield (
-            f"{_waiting(prediction)} of at least {done.earliest_s:.0f} s of deployment are deregistration delay. ECS waits"
-            " all of it, however idle the tasks are; beyond the longest call it keeps nothing alive."
+            f"{_waiting(prediction)} of at least {done.earliest_s:.0f} s of deployment are deregistration delay. ECS"
+            " waits all of it, however idle the tasks are; beyond the longest call it keeps nothing alive."
         )
     stable = prediction.stable
     if stable is not None and stable.latest_s == inf:
         word = "gives up" if stable.earliest_s == inf else "may give up"
-        yield f"`aws ecs wait services-stable` {word} before the deployment is over: it polls for {WAITER_GIVES_UP_S:g} s."
+        yield f"`aws ecs wait services-stable` {word} before that is over: it polls for {WAITER_GIVES_UP_S:g} s."
     for low, high in prediction.gaps_s:
-        yield (
-            f"From {low:.1f} to {high:.1f} s of the simulated run no target takes new requests: every one is answered 503."
-        )
+        yield f"From {low:.1f} to {high:.1f} s of the simulated run no target takes new requests: each is answered 503."
     yield from _close_calls(prediction)
 
 

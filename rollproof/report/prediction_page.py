@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -20,9 +20,9 @@ from rollproof.verdict.words import count, span
 
 SHOWN_WAVES = 6
 ASSUMED = (
-    "Predicted: the sum of the steps, from the least to the most that each takes. Simulated: one run of the rules in virtual"
-    " time. Both have servers that answer their health check as soon as their container is up; a slower start moves all"
-    " that follows it by as much. `rollproof knobs` lists every timing with its source."
+    "Predicted: the sum of the steps, from the least to the most that each takes. Simulated: one run of the rules in"
+    " virtual time. Both have servers that answer their health check as soon as their container is up; a slower start"
+    " moves all that follows it by as much. `rollproof knobs` lists every timing with its source."
 )
 
 
@@ -93,7 +93,8 @@ def _title(wave: PredictedWave) -> str:
 def _table(moments: Sequence[Moment], prediction: Prediction, verbose: bool) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for number, title in enumerate(("step", "predicted", "simulated", "source", "")):
-        table.add_column(title, overflow="fold", justify="right" if number in (1, 2) else "left")
+        justify: Literal["left", "right"] = "right" if number in (1, 2) else "left"
+        table.add_column(title, overflow="fold", justify=justify, no_wrap=number < 3)
     for moment in moments:
         why = f"{moment.mark}: {moment.source}" if verbose else moment.mark
         meaning = _meaning(moment, prediction)

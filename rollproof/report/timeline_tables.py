@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from rollproof.verdict import Cliff, Step, StepStatus
+from rollproof.verdict import Cliff, CliffEvent, Step, StepStatus
 from rollproof.verdict.cliff import CUT, MOVED
+from rollproof.verdict.model import CliffEdge
 from rollproof.verdict.steps import AWS_SECONDS, EXITED, SIGKILL
 from rollproof.verdict.words import span
 
@@ -25,17 +26,16 @@ def timeline_table(steps: Sequence[Step]) -> Table:
 
 
 def cliff_table(cliffs: Sequence[Cliff], verbose: bool) -> Table:
-    """One row an event over all replaced tasks, or, verbose, one a task and event. What was due and never came says so."""
+    """One row an event over all replaced tasks, or, verbose, one a task and event."""
     table = _table("event", "of", "predicted", "measured")
     for group in [(cliff,) for cliff in cliffs] if verbose else [tuple(cliffs)]:
         of = group[0].target_id if verbose else f"{len(group)} replaced"
         events = [event for cliff in group for event in cliff.events]
         edges = [edge for cliff in group for edge in cliff.edges]
         has_exited = any(event.name == EXITED and event.measured_s is not None for event in events)
-        for name in dict.fromkeys(fact.name for fact in (*events, *edges)):
-            predicted = [
-                (fact.predicted_min_s, fact.predicted_max_s) for fact in (*events, *edges) if fact.name == name
-            ]
+        facts: list[CliffEvent | CliffEdge] = [*events, *edges]
+        for name in dict.fromkeys(fact.name for fact in facts):
+            predicted = [(fact.predicted_min_s, fact.predicted_max_s) for fact in facts if fact.name == name]
             measured = [e.measured_s for e in events if e.name == name and e.measured_s is not None]
             measured += [t for edge in edges if edge.name == name for t in edge.measured_s]
             told = _span_of(predicted)

@@ -1,7 +1,7 @@
 """The drain as the cliff timer: when a replaced task's sessions had to move, predicted beside measured.
 
-The prediction adds up the reference steps from the trigger on, through the waves before the task's own. Where a draining
-target is left alone (the documented reading), sessions move when the nodes obey the draining; with
+The prediction adds up the reference steps from the trigger on, through the waves before the task's own. Where a
+draining target is left alone (the documented reading), sessions move when the nodes obey the draining; with
 `sticky_overrides_drain` they move when the deregistration delay ends. Streams that were open stay on the old task and
 are cut at that end.
 """

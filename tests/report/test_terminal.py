@@ -75,7 +75,7 @@ def test_verbose_tells_every_session_check_and_task() -> None:
     told = render(stories.survived(), 120, verbose=True)
     assert "survived  s1  68 calls answered, 1 move between tasks" in told
     assert "SIGTERM only after the full deregistration delay: 2 tasks signalled, each after its" in told
-    assert "target draining     127.0.0.1:4001   78.0..129.4      94.5" in told
+    assert "target draining     127.0.0.1:4001   78.0..129.4        94.5" in told
 
 
 def test_a_broken_rule_is_told_in_full() -> None:
