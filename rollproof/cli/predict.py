@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rollproof.cli import options as o
-from rollproof.cli.running import err, out
+from rollproof.cli.running import err, out, wide_out
 from rollproof.core.errors import NotModelled
 from rollproof.core.platforms import FARGATE
 from rollproof.prediction.predict import predict_rollout
@@ -63,7 +63,7 @@ def command(
     if as_json:
         out.print_json(json.dumps(prediction_json(prediction, fate)))
     else:
-        render_prediction(prediction, fate, console=out, verbose=verbose)
+        render_prediction(prediction, fate, console=wide_out() if verbose else out, verbose=verbose)
 
 
 def fate_of(subject: Subject, strategy: str) -> Fate:

@@ -41,6 +41,9 @@ from rollproof.verdict.waves import Range, Wave, WaveKind, completed_range, stab
 WAITER_POLL_S, WAITER_TRIES = 15.0, 40
 """ServicesStable of botocore's waiters: DescribeServices at once and every 15 s, 40 times [doc]."""
 
+SAME_INSTANT_S = 1e-6
+"""Sums of floats that mean the same instant differ by less."""
+
 WAITER_GIVES_UP_S = WAITER_POLL_S * (WAITER_TRIES - 1)
 STABLE = "services-stable returns"
 
@@ -186,7 +189,7 @@ def _ends(
     done = () if played.completed_at is None else (played.completed_at,)
     source = "the old tasks are gone and the new ones healthy: API-ECS DeploymentEarlySuccessCriteria; O1, O6"
     completed = Moment(COMPLETED, "", low, high, done, source, "doc, observed")
-    stable = stable_range(waves, ranges, timing.scheduler_tick_s)
+    stable = stable_range(waves, ranges, reference, timing.scheduler_tick_s)
     returned = () if played.stable_at is None else (poll_after(played.stable_at),)
     return completed, Moment(
         STABLE,
@@ -201,7 +204,7 @@ def _ends(
 
 def poll_after(at: float) -> float:
     """The waiter's first poll from `at` on; inf where it has given up. 422 s: 435 s."""
-    poll = ceil(at / WAITER_POLL_S) * WAITER_POLL_S
+    poll = ceil((at - SAME_INSTANT_S) / WAITER_POLL_S) * WAITER_POLL_S
     return poll if poll <= WAITER_GIVES_UP_S else inf
 
 

@@ -22,7 +22,8 @@ SHOWN_WAVES = 6
 ASSUMED = (
     "Predicted: the sum of the steps, from the least to the most that each takes. Simulated: one run of the rules in"
     " virtual time. Both have servers that answer their health check as soon as their container is up; a slower start"
-    " moves all that follows it by as much. `rollproof knobs` lists every timing with its source."
+    " moves all that follows it by as much. `rollproof knobs` lists every timing with its source;"
+    " docs/experiment.md plays a published experiment both ways, with and without sticky_overrides_drain."
 )
 
 

@@ -105,7 +105,9 @@ def completed_range(waves: Sequence[Wave], ranges: Sequence[Mapping[str, Range]]
     return _latest(ends or [predict((reference.ends[TRIGGERED],)).get(COMPLETED)])
 
 
-def stable_range(waves: Sequence[Wave], ranges: Sequence[Mapping[str, Range]], tick_s: float) -> Range | None:
+def stable_range(
+    waves: Sequence[Wave], ranges: Sequence[Mapping[str, Range]], reference: Reference, tick_s: float
+) -> Range | None:
     """When DescribeServices shows one deployment with all its tasks RUNNING, which is all that ServicesStable asks.
 
     Where ECS stops first that is before COMPLETED, which waits for the new tasks' 40 s of health too.
@@ -117,7 +119,7 @@ def stable_range(waves: Sequence[Wave], ranges: Sequence[Mapping[str, Range]], t
         else:
             gone = span.get(STOPPED)
             ends.append(None if gone is None else (gone[0], gone[1] + tick_s))
-    return _latest(ends or [(0.0, tick_s)])
+    return _latest(ends) if ends else completed_range(waves, ranges, reference)
 
 
 def _latest(ends: Sequence[Range | None]) -> Range | None:
