@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -26,22 +26,33 @@ def timeline_table(steps: Sequence[Step]) -> Table:
 
 
 def cliff_table(cliffs: Sequence[Cliff], verbose: bool) -> Table:
-    """One row an event over all replaced tasks, or, verbose, one a task and event."""
+    """One row an event over the replaced tasks of a wave, or, verbose, one a task and event."""
     table = _table("event", "of", "predicted", "measured")
-    for group in [(cliff,) for cliff in cliffs] if verbose else [tuple(cliffs)]:
-        of = group[0].target_id if verbose else f"{len(group)} replaced"
-        events = [event for cliff in group for event in cliff.events]
-        edges = [edge for cliff in group for edge in cliff.edges]
-        has_exited = any(event.name == EXITED and event.measured_s is not None for event in events)
-        facts: list[CliffEvent | CliffEdge] = [*events, *edges]
-        for name in dict.fromkeys(fact.name for fact in facts):
-            predicted = [(fact.predicted_min_s, fact.predicted_max_s) for fact in facts if fact.name == name]
-            measured = [e.measured_s for e in events if e.name == name and e.measured_s is not None]
-            measured += [t for edge in edges if edge.name == name for t in edge.measured_s]
-            told = _span_of(predicted)
-            if measured or told:
-                table.add_row(name, of, told, span(measured) if measured else _absent(name, has_exited))
+    waves = dict[tuple[tuple[float | None, float | None], ...], list[Cliff]]()
+    for cliff in cliffs:
+        waves.setdefault(tuple((e.predicted_min_s, e.predicted_max_s) for e in cliff.events), []).append(cliff)
+    groups = [[cliff] for cliff in cliffs] if verbose else list(waves.values())
+    for number, group in enumerate(groups, 1):
+        of = f"{len(group)} replaced" + (f", wave {number}" if len(groups) > 1 else "")
+        for row in _cliff_rows(group):
+            table.add_row(row[0], group[0].target_id if verbose else of, *row[1:])
     return table
+
+
+def _cliff_rows(group: Sequence[Cliff]) -> Iterator[tuple[str, str, str]]:
+    """(event, predicted, measured) of tasks with one prediction; what nobody predicted and nobody saw is left out."""
+    events = [event for cliff in group for event in cliff.events]
+    edges = [edge for cliff in group for edge in cliff.edges]
+    has_exited = any(event.name == EXITED and event.measured_s is not None for event in events)
+    facts: list[CliffEvent | CliffEdge] = [*events, *edges]
+    for name in dict.fromkeys(fact.name for fact in facts):
+        fact = next(fact for fact in facts if fact.name == name)
+        low, high = fact.predicted_min_s, fact.predicted_max_s
+        predicted = "" if low is None or high is None else span((low, high))
+        measured = [event.measured_s for event in events if event.name == name and event.measured_s is not None]
+        measured += [t for edge in edges if edge.name == name for t in edge.measured_s]
+        if measured or predicted:
+            yield name, predicted, span(measured) if measured else _absent(name, has_exited)
 
 
 def _absent(name: str, has_exited: bool) -> str:
@@ -49,12 +60,6 @@ def _absent(name: str, has_exited: bool) -> str:
     if name in (MOVED, CUT):
         return "none seen"
     return "not needed" if name == SIGKILL and has_exited else "not seen"
-
-
-def _span_of(predicted: Sequence[tuple[float | None, float | None]]) -> str:
-    """From the earliest of all tasks to the latest: tasks of different waves have ranges of their own."""
-    lows, highs = [low for low, _ in predicted if low is not None], [high for _, high in predicted if high is not None]
-    return span((min(lows), max(highs))) if lows and highs else ""
 
 
 def _expected(step: Step) -> str:

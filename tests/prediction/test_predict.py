@@ -61,7 +61,7 @@ def is_inside(moment: Moment, allowed_s: float) -> bool:
     return all(low <= t <= high for t in moment.simulated_s)
 
 
-@budget(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@budget(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SETTINGS, TIMINGS, st.integers(1, 1000))
 def test_every_simulated_moment_lies_in_its_range(rollout: Settings, timing: Timing, seed: int) -> None:
     prediction = predict_rollout(rollout, timing, seed=seed)
@@ -72,7 +72,7 @@ def test_every_simulated_moment_lies_in_its_range(rollout: Settings, timing: Tim
         assert started == stopped == rollout.service.desired_count
 
 
-@budget(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@budget(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SETTINGS, TIMINGS, st.integers(1, 1000), CONTAINERS)
 def test_other_containers_and_chances_change_neither_the_waves_nor_what_holds_of_them(
     rollout: Settings, timing: Timing, seed: int, containers: Containers
@@ -98,7 +98,7 @@ def test_other_containers_and_chances_change_neither_the_waves_nor_what_holds_of
         assert ends[0] - ROUNDING_S <= played.completed_at <= ends[1] + late_s
 
 
-@budget(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@budget(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SETTINGS, TIMINGS, st.integers(1, 1000))
 def test_every_step_takes_what_the_reference_says_of_it(rollout: Settings, timing: Timing, seed: int) -> None:
     """Sums of ranges are wide; each link of the chain is held to its own."""

@@ -11,12 +11,7 @@ from rollproof.verdict.cliff import leaves_with
 from rollproof.verdict.reference import Reference, reference_of
 from rollproof.verdict.rollout import TaskLife
 from rollproof.verdict.waves import WaveKind, completed_range, stable_range, wave_ranges, waves_of
-from tests.verdict.stories import ANNA, BERT, CARL, DORA, NEW_DEPLOYMENT, SETTINGS, T0, Tale
-
-FIRST = {
-    "decided": 12.0, "deregistered": 22.0, "draining": 22.7, "unused": 52.7, "sigterm": 62.0, "exited": 63.0,
-    "stopped": 79.0,
-}  # fmt: skip
+from tests.verdict.stories import SETTINGS, in_two_waves
 
 
 def reference(low: int = 100, high: int = 200, **more: Any) -> Reference:
@@ -104,14 +99,7 @@ def test_a_container_s_own_check_holds_old_tasks_back() -> None:
 
 def test_a_task_of_a_later_wave_is_predicted_from_the_wave_before_it() -> None:
     """Stop first: ANNA goes at the trigger, BERT when CARL is healthy."""
-    tale = Tale().settings(service__minimum_healthy_percent=50, service__maximum_percent=100).warmed_up().triggered()
-    tale.drained(ANNA, **{**FIRST, "node-0": 34.0, "node-1": 36.0})
-    for task, at in ((CARL, 82.0), (DORA, 222.0)):
-        tale.task(task, T0 + at, "PROVISIONING", deployment=NEW_DEPLOYMENT).target(task, T0 + at + 20.0, "initial")
-    later = {step: at + 140.0 for step, at in FIRST.items()}
-    tale.drained(BERT, **{**later, "node-0": 174.0, "node-1": 176.0})
-    tale.deployment(T0 + 292.0, NEW_DEPLOYMENT, "PRIMARY", "COMPLETED")
-    first, second = judge(tale.records).cliffs
+    first, second = judge(in_two_waves().records).cliffs
     early, late = first.events[0], second.events[0]
     assert (early.name, late.name) == ("target draining", "target draining")
     assert (early.predicted_min_s, early.predicted_max_s) == pytest.approx((12.0, 33.4))
