@@ -189,5 +189,5 @@ def test_tasks_of_several_waves_are_shown_wave_by_wave() -> None:
     rows = [line.split() for line in render(stories.in_two_waves()).splitlines() if "replaced, wave" in line]
     draining = [row for row in rows if row[:2] == ["target", "draining"]]
     assert [row[5] for row in draining] == ["1", "2"]
-    assert [row[-2:] for row in draining][0] == ["12.0..33.4", "22.7"]
+    assert draining[0][-2:] == ["12.0..33.4", "22.7"]
     assert draining[1][-1] == "162.7"
