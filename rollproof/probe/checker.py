@@ -96,6 +96,10 @@ class SessionTruth:
             counter = self.check_counter(shown if isinstance(shown, int) else 0)
         return StateCheck(expected, missing, wrong, foreign, counter)
 
+    def written_in(self, text: str) -> dict[str, str]:
+        """Of all that was written, what stands in `text`, by key."""
+        return {key: value for key, value in self._attempted.items() if value in text}
+
     def is_first_defect(self) -> bool:
         """True once."""
         is_first, self._is_defective = not self._is_defective, True

@@ -6,11 +6,12 @@ judgement may override the answer's own signature.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollproof.probe.answer import OK, Answer
+from rollproof.probe.answer import OK, Answer, text_of
 from rollproof.probe.checker import SessionTruth
 from rollproof.probe.plan import Increment, Read, Step, Write
 
@@ -39,6 +40,8 @@ def judge(step: Step, answer: Answer, truth: SessionTruth, *, with_state: bool =
             truth.wrote(step.key, step.value, answer.outcome)
             fields = {"key": step.key} | _state_of(answer, with_state)
             return Judgement(answer.signature, answer.error, fields)
+        case Read(is_by_text=True):
+            return _judge_text(answer, truth)
         case Read() if answer.ok:
             return _judge_read(answer, truth, with_state)
         case Increment():
@@ -59,6 +62,16 @@ def _judge_read(answer: Answer, truth: SessionTruth, with_state: bool) -> Judgem
     if with_state or (check.signature != OK and truth.is_first_defect()):
         fields |= {"state": dict(state), "expected": dict(check.expected)}
     return Judgement(check.signature, check.error, fields)
+
+
+def _judge_text(answer: Answer, truth: SessionTruth) -> Judgement:
+    """The record says that it was a read: the tool's name need not."""
+    fields: dict[str, Any] = {"step": "read"}
+    if not answer.ok or answer.result is None:
+        return Judgement(answer.signature, answer.error, fields)
+    state = truth.written_in(text_of(answer.result) + json.dumps(answer.payload, ensure_ascii=False))
+    check = truth.check_state(state)
+    return Judgement(check.signature, check.error, fields | check.fields())
 
 
 def _judge_increment(step: Increment, answer: Answer, truth: SessionTruth) -> Judgement:

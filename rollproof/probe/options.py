@@ -94,6 +94,8 @@ class ProbeOptions:
     notice_within_s: float = 5.0  # an announcement that is not on the stream by then is late
     tool: str = ""  # call this tool instead of the sample's
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    write_tool: str = ""  # writes a text into the session's state, in place of the sample's
+    read_tool: str = ""  # shows that state: every text that was written is in its answer, in whatever form
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # sent with each request; may hold a secret
     record_state: bool = False  # the whole state on each read's record, not its size alone
     request_timeout_s: float = 30.0
@@ -131,6 +133,11 @@ class ProbeOptions:
             raise UsageError("replay would count again what was counted", hint="take keyed increments, or none")
         if self.arguments and not self.tool:
             raise UsageError("arguments are given, but no tool", hint="name it with --tool")
+        if bool(self.write_tool) is not bool(self.read_tool) or (self.tool and self.write_tool):
+            raise UsageError(
+                "write_tool and read_tool go together, and without another tool",
+                hint="name the tool that writes a session's state and the one that shows it, or only a tool to call",
+            )
         if self.era is Era.MODERN and self.open_streams:
             raise NotModelled(
                 "protocol 2026-07-28 has no GET stream, and the probe does not speak subscriptions/listen",

@@ -1,8 +1,8 @@
 """What a session does: an operation of steps, chosen once from the tools that the server has. Pure.
 
-The sample plan needs `set_session_value` and `get_session_state`: operation N writes seq_N and reads everything
-back. A server without them gets the ping plan: it is asked for its tools, and a tool of the user's choice is called,
-which shows at least whether the session is still known.
+The sample plan needs `set_session_value` and `get_session_state`, or tools of the user's that do the same: operation N
+writes seq_N and reads everything back. A server without them gets the ping plan: it is asked for its tools, and a tool
+of the user's choice is called, which shows at least whether the session is still known.
 
 With session handles, `create_session` mints one, and every tool with an argument `session` is given it.
 """
@@ -43,8 +43,11 @@ class Write:
 
 @dataclass(frozen=True)
 class Read:
+    """`is_by_text`: the answer has no object named state; what was written is looked for in it as it stands."""
+
     tool: str
     arguments: Mapping[str, Any]
+    is_by_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,10 @@ class Plan:
 
     def last_read(self) -> Step:
         """What a session asks once more at its end."""
-        return Read(READ, {}) if self.name == "sample" else self._ping_steps()[-1]
+        if self.name == "ping":
+            return self._ping_steps()[-1]
+        own = self.options.read_tool
+        return Read(own or READ, {}, is_by_text=bool(own) and own != READ)
 
     def slow_step(self) -> CallTool | None:
         """The call that a slow session keeps in flight; None without such a tool."""
@@ -122,10 +128,12 @@ class Plan:
 
     def _write(self, session: str, number: int) -> Write:
         key, value = f"{KEY_PREFIX}{number}", f"call_{number}/{session}"
+        tool = self.options.write_tool or WRITE
         names = ["key", "value"]
-        if not set(names) <= set(self.tools[WRITE]):
-            names = _of_type(self.tools[WRITE], "string")[:2]
-        return Write(WRITE, dict(zip(names, (key, value), strict=False)), key, value)
+        if not set(names) <= set(self.tools[tool]):
+            names = _of_type(self.tools[tool], "string")[:2]
+        texts = (key, value) if len(names) == 2 else (value,)
+        return Write(tool, dict(zip(names, texts, strict=False)), key, value)
 
     def _increment(self, session: str, number: int) -> Increment:
         key = f"{session}-{number}"
@@ -136,9 +144,13 @@ class Plan:
 def choose_plan(options: ProbeOptions, listed: Sequence[Mapping[str, Any]]) -> Plan:
     """Raises UsageError if the tool that the user named, or that mints handles, is not there, naming those that are."""
     tools = {str(tool.get("name")): _properties(tool) for tool in listed}
-    if options.tool and options.tool not in tools:
+    for name in filter(None, (options.tool, options.write_tool, options.read_tool)):
+        if name not in tools:
+            raise UsageError(f"the server has no tool {name!r}", hint=f"it has: {', '.join(sorted(tools)) or 'none'}")
+    if options.write_tool and not _of_type(tools[options.write_tool], "string"):
         raise UsageError(
-            f"the server has no tool {options.tool!r}", hint=f"it has: {', '.join(sorted(tools)) or 'none'}"
+            f"the tool {options.write_tool!r} takes no text, so nothing can be written with it",
+            hint="name one with a string argument, or two: a key and a value",
         )
     if options.session_ids is SessionIds.HANDLE and CREATE not in tools:
         raise UsageError(
@@ -147,8 +159,9 @@ def choose_plan(options: ProbeOptions, listed: Sequence[Mapping[str, Any]]) -> P
         )
     if PING in tools and _requires_arguments(listed, PING):
         del tools[PING]
-    is_sample = not options.tool and {WRITE, READ} <= tools.keys()
-    wanted = [] if options.tool else [WRITE, READ]
+    needed = [options.write_tool or WRITE, options.read_tool or READ]
+    is_sample = not options.tool and set(needed) <= tools.keys()
+    wanted = [] if options.tool else needed
     if options.increments is not Increments.NONE:
         wanted.append(INCREMENT)
     if options.slow_every:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollproof.verdict.activities import broken_by_the_rollout, failures_text, judge_activities
+from rollproof.verdict.attribution import with_tasks
 from rollproof.verdict.checks import safety_checks
 from rollproof.verdict.cliff import cliffs_of
 from rollproof.verdict.findings import findings_of
@@ -44,7 +45,7 @@ RANK = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.PASS)
 
 def judge(records: Iterable[Any]) -> Verdict:
     """Pure and total: any records, torn or foreign, give a verdict and never an exception."""
-    history = read(records)
+    history = with_tasks(read(records))
     rollout = read_rollout(history)
     sessions = judge_sessions(history, rollout)
     activities = judge_activities(history, rollout)

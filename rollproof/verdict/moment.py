@@ -1,7 +1,9 @@
 """The history around one moment, in words: what broke first, and what stood beside it.
 
 Everything of the control plane within the window is told; of the calls only those that failed, and the last
-good one of the session that broke, however long before. Failures that look alike are told once, with their number.
+good one of the session that broke, however long before. So is the state that its target was in: a target that drains
+is still called until the nodes have learned of it, 10 s or more at AWS's pace. Failures that look alike are told once,
+with their number.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from rollproof.verdict.model import Line, SessionVerdict
+from rollproof.verdict.model import FailedCall, Line, SessionVerdict
 from rollproof.verdict.records import Call, DeploymentChange, History, TargetChange, TaskChange
 from rollproof.verdict.rollout import Rollout
 from rollproof.verdict.sessions import signature_of
@@ -36,12 +38,13 @@ def around_first_break(history: History, rollout: Rollout, sessions: Sequence[Se
     where = failure.session + ("" if failure.call_number is None else f" call {failure.call_number}")
     lines = [Line(failure.t, f"{where} {failure.tool} FAILED: {failure.signature}", True)]
     low, high = failure.t - WINDOW_S, failure.t + WINDOW_S
-    lines += [line for line in _control_plane(history) if low <= line.t <= min(high, rollout.over_at)]
+    lines += [line for line in control_plane(history) if low <= line.t <= min(high, rollout.over_at)]
+    lines += _own_target(history, failure, low)
     lines += _last_good(history.calls, failure.session, failure.t)
     others = [
         c for c in history.calls if low <= c.t <= high and not c.ok and not _is_same(c, failure.session, failure.t)
     ]
-    lines += _alike(others)
+    lines += alike(others)
     return _nearest(lines, failure.t)
 
 
@@ -55,6 +58,13 @@ def _is_same(call: Call, session: str, t: float) -> bool:
     return call.session == session and call.t == t
 
 
+def _own_target(history: History, failure: FailedCall, before: float) -> Iterator[Line]:
+    """What the failed session's target had come to, where that was earlier than the window."""
+    changes = [x for x in history.targets if x.task_id and x.task_id == failure.task_id and x.t <= failure.t]
+    if changes and changes[-1].t < before and changes[-1].state != "healthy":
+        yield _target(changes[-1])
+
+
 def _last_good(calls: Sequence[Call], session: str, t: float) -> Iterator[Line]:
     good = [call for call in calls if call.session == session and call.ok and call.t < t]
     if good:
@@ -63,7 +73,7 @@ def _last_good(calls: Sequence[Call], session: str, t: float) -> Iterator[Line]:
         yield Line(call.t, f"{session}{_number(call)} {call.tool} answered{on}")
 
 
-def _alike(failed: Sequence[Call]) -> Iterator[Line]:
+def alike(failed: Sequence[Call]) -> Iterator[Line]:
     by_signature: dict[str, list[Call]] = {}
     for call in failed:
         by_signature.setdefault(signature_of(call), []).append(call)
@@ -78,7 +88,7 @@ def _number(call: Call) -> str:
     return "" if call.number is None else f" call {call.number}"
 
 
-def _control_plane(history: History) -> Iterator[Line]:
+def control_plane(history: History) -> Iterator[Line]:
     for event in history.events:
         yield Line(event.t, _shorter(event.text))
     for mark in history.marks:

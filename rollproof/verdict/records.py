@@ -37,6 +37,7 @@ class Call:
     new_session: bool = False
     replay: bool = False  # done again in a session that began anew
     key: str = ""
+    step: str = ""  # "read" where the tool's name does not say so
     era: str = ""
     activity: str = ""  # what the session did besides its calls; judged apart from them
     activity_outcome: str = ""
@@ -62,7 +63,7 @@ class Call:
     @property
     def is_read(self) -> bool:
         """Meant to show the session's state."""
-        return not self.is_write and self.tool.startswith(READ_WORDS)
+        return self.step == "read" or (not self.is_write and self.tool.startswith(READ_WORDS))
 
 
 NOTHING_SENT = "connect-error"
@@ -319,6 +320,7 @@ def _call(record: Raw) -> Call:
         new_session=as_flag(record.get("new_session")),
         replay=as_flag(record.get("replay")),
         key=_text(record, "key"),
+        step=_text(record, "step"),
         era=_text(record, "era"),
         activity=_text(record, "activity"),
         activity_outcome=_text(record, "activity_outcome"),

@@ -12,6 +12,7 @@ def lines(tale: Tale) -> list[str]:
 
 def test_the_moment_of_a_loss_as_a_story() -> None:
     assert lines(lost_at_drain()) == [
+        "  114.5 target 127.0.0.1:4001 (task a1a1a1a1) draining",
         "  124.0 s1 call 24 set_session_value answered on task a1a1a1a1",
         "  125.0 node-0 sees target 127.0.0.1:4001 as draining",
         "  125.0 node-0 sees target 127.0.0.1:4002 as draining",
