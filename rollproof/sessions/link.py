@@ -34,6 +34,7 @@ logger = logging.getLogger("rollproof.sessions")
 _AWAY = (redis_errors.RedisError, OSError, TimeoutError)
 _BLOCK_S = 2.0
 _RETRY_S = 0.5
+_REGISTERS_EVERY = 10  # beats, in case something else than this replica's heartbeat was evicted
 _BATCH = 500
 _BATCH_WITHIN_S = 5.0
 _QUEUED_AT_MOST = 20_000  # commands; while Redis is away the oldest are dropped, and with them only what can be resumed
@@ -78,6 +79,7 @@ class Link:
         self._drained = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failed_at = float("-inf")
+        self._beats = 0
         self.secret = options.secret
         self.on_message: Callable[[Message], None] = _ignore
         self.on_gap: Callable[[], None] = lambda: None
@@ -162,12 +164,23 @@ class Link:
         return self.key("alive", replica)
 
     async def _beat(self) -> None:
+        """One command, which also says whether this replica is still known; the rest only where it is not.
+
+        A Redis that has forgotten this replica has forgotten the others and the secret as well.
+        """
+        lasts_ms = int(self._options.dead_after_s * 1000)
+        execute: Callable[..., Awaitable[Any]] = self._redis.execute_command
+        known = await execute("SET", self._alive(self.replica), 1, "PX", lasts_ms, "GET")
+        self._beats += 1
+        if known is None or self._beats % _REGISTERS_EVERY == 0:
+            await self._register()
+
+    async def _register(self) -> None:
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(self._alive(self.replica), 1, px=int(self._options.dead_after_s * 1000))
         pipe.sadd(self.key("replicas"), self.replica)
         if self._options.secret is None:
             mine = (self.secret or secrets.token_bytes(LEAST_SECRET_BYTES)).hex()
-            pipe.set(self.key("secret"), mine, nx=True)  # again at each beat: a Redis that forgot it gets it back
+            pipe.set(self.key("secret"), mine, nx=True)  # a Redis that forgot it gets it back
             pipe.get(self.key("secret"))
         replies = await pipe.execute()
         if self._options.secret is None and bytes.fromhex(replies[-1]) != self.secret:

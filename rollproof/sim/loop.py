@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return process.handlers.pop(sig, None) is not None
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        if threading.get_ident() == self._thread_id:  # type: ignore[attr-defined]  # nothing has to be woken
+            return self.call_soon(callback, *args, context=context)
         self.threads.calls_in()
         return super().call_soon_threadsafe(callback, *args, context=context)
 

@@ -7,12 +7,14 @@ follow virtual time. It can be gone for a while, and forget, as a real one can.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any, cast
 
 import redis.asyncio
 from fakeredis import FakeServer
 from fakeredis._clients._tcp_server import encode_reply
+from fakeredis._core._database import Database
 from fakeredis._socket._async import AsyncFakeSocket
 
 from rollproof.sim.network import HERE, MemoryServer, Network
@@ -31,7 +33,7 @@ class SimRedis:
         self.delay_s = 0.0
         self.commands: Counter[str] = Counter()
         self._network = network
-        self._data = FakeServer(version=(7, 4))
+        self._data = _new_data()
         self._server: MemoryServer | None = None
         self._connections: dict[_Connection, None] = {}
 
@@ -57,7 +59,7 @@ class SimRedis:
 
     def flush(self) -> None:
         """It forgets everything."""
-        self._data = FakeServer(version=(7, 4))
+        self._data = _new_data()
 
     def close(self) -> None:
         self.stop()
@@ -68,6 +70,39 @@ class SimRedis:
 
     def closed(self, connection: _Connection) -> None:
         self._connections.pop(connection, None)
+
+
+def _new_data() -> FakeServer:
+    data = FakeServer(version=(7, 4))
+    lock = data.lock
+    data.dbs = defaultdict(lambda: _Database(lock))
+    return data
+
+
+class _Database(Database):
+    """A blocked client is woken by a change of a key that its command names, not by every change there is: replicas
+    that listen to each other, and write heartbeats, would otherwise mostly wake one another."""
+
+    asking: frozenset[bytes] = frozenset()  # the words of the command that is being carried out
+
+    def __init__(self, lock: Any) -> None:
+        super().__init__(lock)
+        self._words: dict[Callable[[], None], frozenset[bytes]] = {}
+
+    def add_change_callback(self, callback: Callable[[], None]) -> None:
+        self._words[callback] = self.asking
+        super().add_change_callback(callback)
+
+    def remove_change_callback(self, callback: Callable[[], None]) -> None:
+        del self._words[callback]
+        super().remove_change_callback(callback)
+
+    def notify_watch(self, key: bytes) -> None:
+        for sock in self._watches.get(key, ()):
+            sock.notify_watch()
+        for callback, words in self._words.items():
+            if key in words:
+                callback()
 
 
 class _Socket(AsyncFakeSocket):
@@ -84,6 +119,7 @@ class _Socket(AsyncFakeSocket):
 
     def _process_command(self, fields: list[bytes]) -> None:
         self._owner.commands[fields[0].decode(errors="replace").lower()] += 1
+        cast("_Database", self._db).asking = frozenset(fields)
         super()._process_command(fields)
 
     async def _async_blocking(self, *args: Any, **options: Any) -> None:

@@ -18,7 +18,8 @@ def chronicle_of(records: Iterable[Any]) -> tuple[Line, ...]:
     history = with_tasks(read(records))
     rollout = read_rollout(history)
     start = rollout.triggered_at or 0.0
-    lines = [line for line in control_plane(history) if start <= line.t <= rollout.over_at]
+    told = {line.text: line for line in reversed([*control_plane(history)]) if start <= line.t <= rollout.over_at}
+    lines = list(told.values())  # what repeats itself, as a client does that seeks its stream, is told once
     broken = next(
         (x for x in around_first_break(history, rollout, judge_sessions(history, rollout)) if x.is_break), None
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -99,7 +100,8 @@ def _literal(value: Any) -> str:
     """As it is written: a function by its name, a path as its text."""
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__).rpartition(".")[2]
-    return repr(str(value) if isinstance(value, Path) else value)
+    text = str(value) if isinstance(value, Path) else value
+    return json.dumps(text, ensure_ascii=False) if isinstance(text, str) else repr(text)
 
 
 def _default(name: str) -> Any:
