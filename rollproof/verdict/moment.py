@@ -59,10 +59,10 @@ def _is_same(call: Call, session: str, t: float) -> bool:
 
 
 def _own_target(history: History, failure: FailedCall, before: float) -> Iterator[Line]:
-    """What the failed session's target had come to, where that was earlier than the window."""
-    changes = [x for x in history.targets if x.task_id and x.task_id == failure.task_id and x.t <= failure.t]
-    if changes and changes[-1].t < before and changes[-1].state != "healthy":
-        yield _target(changes[-1])
+    """What the failed session's target had come to before the window begins."""
+    earlier = [x for x in history.targets if x.task_id and x.task_id == failure.task_id and x.t < before]
+    if earlier and earlier[-1].state != "healthy":
+        yield _target(earlier[-1])
 
 
 def _last_good(calls: Sequence[Call], session: str, t: float) -> Iterator[Line]:

@@ -1,0 +1,22 @@
+import pytest
+
+NOTES = {"redis": True, "write": "set_note", "read": "get_notes"}
+
+
+@pytest.mark.parametrize("disruption", ["crash", "stop-task", "scale-in"])
+def test_sessions_survive_whatever_happens_to_a_task(rollout, disruption):
+    result = rollout("my_server:app", disruption=disruption, **NOTES)
+    assert result.sessions_lost == 0
+
+
+def test_a_bad_image_is_rolled_back(rollout):
+    breaker = {"circuit_breaker_enable": True, "circuit_breaker_rollback": True}
+    rollout("my_server:app", disruption="bad-image", **breaker, **NOTES).assert_survived()
+
+
+def test_a_crash_is_felt_and_nothing_is_lost(rollout):
+    """A crashed task stays in the balancer's choice until a check has failed or ECS has noticed: 502 meanwhile."""
+    result = rollout("my_server:app", disruption="crash", delay_s=1, **NOTES)
+    assert result.sessions_lost == 0
+    assert result.sessions_degraded > 0
+    assert "fault: crash" in result.timeline
