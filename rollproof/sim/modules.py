@@ -23,6 +23,7 @@ App = str | Callable[..., Any]
 """`module:attribute`, or a factory: a callable that makes a new application each time."""
 
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = ("rollproof",)
 
 
@@ -70,7 +71,7 @@ class Applications:
         file = getattr(module, "__file__", None)
         if name == "__main__" or name.partition(".")[0] in _OURS or not file:
             return False
-        return file.startswith(str(self._root) + os.sep) and not file.startswith(_INSTALLED)
+        return file.startswith(str(self._root) + os.sep) and not is_installed(file)
 
     @contextlib.contextmanager
     def _on_path(self) -> Iterator[None]:
@@ -91,9 +92,17 @@ def modules_restored() -> Iterator[None]:
     finally:
         for name in [name for name in sys.modules if name not in before]:
             file = getattr(sys.modules[name], "__file__", None) or ""
-            if file and not file.startswith(_INSTALLED):
+            if file and not is_installed(file):
                 del sys.modules[name]
         sys.modules.update(before)
+
+
+def is_installed(file: str) -> bool:
+    """Whether a module's file is an installed package's: of this environment, or of one that it builds upon.
+
+    Those are loaded once. Loaded twice, the classes of one half would not be those of the other.
+    """
+    return file.startswith(_INSTALLED) or any(part in file for part in _PACKAGES)
 
 
 @contextlib.contextmanager

@@ -156,7 +156,9 @@ def test_a_suite_that_does_not_use_it_pays_nothing() -> None:
 @pytest.mark.e2e
 def test_beside_asyncio_tests_and_over_several_workers(project: pytest.Pytester) -> None:
     """Its own event loop disturbs nobody's: async tests and fixtures before and after it, in auto mode."""
-    project.makeini("[pytest]\nasyncio_mode = auto\nfilterwarnings = error\n")
+    project.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    )
     project.makepyfile(
         test_it=f"""
         import asyncio, pytest, pytest_asyncio

@@ -108,3 +108,23 @@ def test_afterwards_the_modules_are_as_they_were(project: Path, monkeypatch: pyt
     assert "their_server" not in sys.modules
     assert sys.path == before_path
     del sys.modules["helper"]
+
+
+def test_packages_of_an_environment_that_this_one_builds_upon_are_loaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment with system packages, a .pth: two halves of a package loaded twice do not fit together."""
+    packages = tmp_path / "lib" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "their_package.py").write_text("class Thing: ...")
+    (tmp_path / "our_module.py").write_text("import their_package\ndef make(): return their_package.Thing()")
+    monkeypatch.syspath_prepend(packages)
+    with modules_restored():
+        first = Applications("our_module:make", tmp_path).make({})
+        second = Applications("our_module:make", tmp_path).make({})
+    try:
+        assert type(first) is type(second)
+        assert sys.modules["their_package"].Thing is type(first)
+        assert "our_module" not in sys.modules
+    finally:
+        sys.modules.pop("their_package", None)

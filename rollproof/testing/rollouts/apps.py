@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from rollproof.core.errors import UsageError
-from rollproof.sim.modules import is_factory
-
-_INSTALLED = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+from rollproof.sim.modules import is_factory, is_installed
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def root_of(app: str, rootdir: Path) -> Path:
             f"app {app!r}: there is no module {module.partition('.')[0]!r} in {rootdir}, nor on the import path",
             hint='run pytest where it is, or name its directory in the pytest setting `pythonpath`, e.g. "src"',
         )
-    if str(place).startswith(_INSTALLED):
+    if is_installed(f"{place}{os.sep}"):
         raise UsageError(
             f"app {app!r} is installed in {place}: its modules are not loaded anew, and tasks would share their memory",
             hint="install the project in place (pip install -e .), or pass a function that makes a new application",
@@ -103,4 +101,4 @@ def _names_of(app: object) -> Iterator[str]:
 
 def _is_somebodys(module: ModuleType) -> bool:
     file = inspect.getattr_static(module, "__file__", None)
-    return isinstance(file, str) and not file.startswith(_INSTALLED)
+    return isinstance(file, str) and not is_installed(file)
