@@ -77,8 +77,6 @@ RULES = (
     Rule(TARGET_GROUP, "load_balancing.cross_zone.enabled", "every node reaches the targets of all zones",
          _is_not("use_load_balancer_configuration", "true", "True")),
     Rule(TARGET_GROUP, "load_balancing.algorithm.anomaly_mitigation", "anomaly mitigation is not rehearsed", _is_on),
-    Rule(TARGET_GROUP, "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage",
-         "fail-open goes by the count only", _is_on),
     Rule(LISTENER, "Protocol", "TLS is not rehearsed: the balancer speaks plain HTTP on loopback", _is_not("HTTP")),
     Rule(LISTENER, "MutualAuthentication", "client certificates are not asked for"),
     Rule(LOAD_BALANCER, "routing.http.drop_invalid_header_fields.enabled", "header names are not filtered", _is_on),

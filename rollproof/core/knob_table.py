@@ -185,6 +185,10 @@ _TARGET_GROUP_KNOBS = (
     Knob("minimum_healthy_targets", f"{_TG}.minimum_healthy_targets", _INT,
          "with fewer healthy targets all are used (fail-open)", 1, None, source="API-ELB TargetGroupAttribute",
          resource=TARGET_GROUP, attribute="target_group_health.unhealthy_state_routing.minimum_healthy_targets.count"),
+    Knob("minimum_healthy_targets_percent", f"{_TG}.minimum_healthy_targets_percent", _INT,
+         "the same as a percentage of the registered targets; 0 is off", 1, 100, or_zero=True,
+         source="API-ELB TargetGroupAttribute", resource=TARGET_GROUP,
+         attribute="target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage"),
 )  # fmt: skip
 
 _LOAD_BALANCER_KNOBS = (

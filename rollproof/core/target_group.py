@@ -9,8 +9,8 @@ Every ALB node checks by itself, on its own phase, and learns of a deregistratio
 `NodeHealth`, and its own view in the routing table.
 
 Fail-open is decided here too: a node that knows fewer healthy targets than
-`unhealthy_state_routing.minimum_healthy_targets.count` routes to the unhealthy ones as well. Targets that
-drain are deregistered and take no part in it [inferred]; targets still `initial` neither [inferred].
+`unhealthy_state_routing.minimum_healthy_targets` (count or percentage) routes to the unhealthy ones as well. Targets
+that drain are deregistered and take no part in it [inferred]; targets still `initial` neither [inferred].
 """
 
 from __future__ import annotations
@@ -217,9 +217,7 @@ def node_state(target: Target, node_id: str, now: float, rules: Rules) -> Target
 def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: Rules) -> NodeTable:
     """This node's view, fail-open included."""
     states = {t.id: node_state(t, node_id, now, rules) for t in targets.values()}
-    healthy = sum(s is T.HEALTHY for s in states.values())
-    fail_open = healthy < rules.settings.minimum_healthy_targets
-    routable = {T.HEALTHY, T.UNHEALTHY} if fail_open else {T.HEALTHY}
+    routable = {T.HEALTHY, T.UNHEALTHY} if _fails_open(list(states.values()), rules.settings) else {T.HEALTHY}
     stays = rules.behaviour.sticky_overrides_drain or rules.platform.sessions_stay
     rows = []
     for target in targets.values():
@@ -236,6 +234,17 @@ def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: R
             )
         )
     return NodeTable(node_id, tuple(rows))
+
+
+def _fails_open(states: list[TargetState], settings: TargetGroupSettings) -> bool:
+    """Fewer healthy targets than the minimum count, or than the minimum percentage: either is enough (API-ELB).
+
+    2 healthy of 4 registered ones at 75 %: 200 < 300, so all four are used. What drains is registered no more.
+    """
+    healthy = sum(x is T.HEALTHY for x in states)
+    registered = sum(x is not T.DRAINING for x in states)
+    is_below_percent = healthy * 100 < settings.minimum_healthy_targets_percent * registered
+    return healthy < settings.minimum_healthy_targets or is_below_percent
 
 
 def _slow_start_age(node: NodeHealth, now: float, rules: Rules) -> float | None:
