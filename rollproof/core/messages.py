@@ -1,4 +1,4 @@
-"""The service events in ECS's own words (aws-behaviour facts O1-O13; counts and shapes from O11).
+"""The service events in ECS's own words (docs/fidelity.md, ECS-EVENT: seen in O1-O13, most shapes in O11).
 
 Always "1 tasks", "1 targets": ECS has no singular. Lines about target groups carry no final period.
 """

@@ -53,7 +53,7 @@ def test_pass_missed_is_not_made_up_for() -> None:
     assert world.next_tick_at == 110.0
 
 
-@pytest.mark.fidelity("ECS-TASK-21", source="ECS-DG/ecs_cwe_events, O12: PROVISIONING to RUNNING", mark="observed")
+@pytest.mark.fidelity("ECS-TASK-32", "ECS-TASK-37")
 def test_task_comes_up_in_the_measured_times() -> None:
     play = Play(settings(desired=1)).run(60)
     task, timing = play.task("t1"), Timing()
@@ -81,6 +81,7 @@ def test_kill_is_not_repeated() -> None:
     assert len(play.when(c.KillContainer, "t1")) == 1
 
 
+@pytest.mark.fidelity("ALB-HEALTH-40", source="ALB-UG/load-balancer-target-groups", mark="doc")
 def test_routing_table_has_every_node_and_the_settings_of_the_group() -> None:
     play = steady(nodes=3)
     table = routing_table(play.world, play.now, generation=9)
@@ -92,7 +93,7 @@ def test_routing_table_has_every_node_and_the_settings_of_the_group() -> None:
     assert table.load_balancer == play.settings.load_balancer
 
 
-@pytest.mark.fidelity("ALB-DRAIN-4", source="LBC#2366: nodes differ", mark="observed")
+@pytest.mark.fidelity("ALB-DRAIN-12", "TRAP-15")
 def test_drain_reaches_the_nodes_one_after_another() -> None:
     play = steady(desired=1)
     play.update(force_new_deployment=True).run(93)

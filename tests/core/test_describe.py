@@ -14,6 +14,7 @@ def told(play: Play) -> dict[str, object]:
     return describe(play.world, play.now)
 
 
+@pytest.mark.fidelity("ECS-EVENT-1", "ALB-HEALTH-3")
 def test_steady_service() -> None:
     play = steady()
     facts = describe(play.world, play.now)
@@ -28,7 +29,7 @@ def test_steady_service() -> None:
     assert "reason" not in facts["targets"][0]
 
 
-@pytest.mark.fidelity("ECS-TASK-22", source="CR#2171: DEACTIVATING is not running; for services", mark="inferred")
+@pytest.mark.fidelity("ECS-TASK-4", "ECS-TASK-5")
 def test_draining_task_is_not_counted_as_running() -> None:
     play = steady(desired=1)
     play.update(force_new_deployment=True).run(20)
@@ -42,6 +43,7 @@ def test_draining_task_is_not_counted_as_running() -> None:
     assert "stopping_at" not in old
 
 
+@pytest.mark.fidelity("ALB-HEALTH-13", source="API-ELB TargetHealthDescription", mark="doc")
 def test_draining_target_says_until_when_and_what_each_node_believes() -> None:
     play = steady(desired=1)
     play.update(force_new_deployment=True).run(95)

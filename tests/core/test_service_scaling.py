@@ -25,7 +25,7 @@ def protect(play: Play, *names: str, minutes: int = 120, enabled: bool = True) -
 # --- the desired count -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity("ECS-ROLL-9", source="API-ECS UpdateServiceRequest: desiredCount makes no deployment", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-11", "ECS-DEPLOY-13")
 def test_scale_out_starts_tasks_without_a_deployment() -> None:
     play = steady()
     play.update(desired_count=4)
@@ -39,7 +39,7 @@ def test_scale_out_starts_tasks_without_a_deployment() -> None:
     assert len(play.world.deployments) == 1
 
 
-@pytest.mark.fidelity("ECS-ROLL-10", source="CR#708: scale-in drains too; the path", mark="inferred")
+@pytest.mark.fidelity("ECS-DEPLOY-48", "ECS-TASK-27")
 def test_scale_in_drains_the_newest_first() -> None:
     play = steady(desired=4, delay_s=30.0)
     deployment = play.world.primary
@@ -68,6 +68,27 @@ def test_scale_in_drops_what_is_still_starting_first() -> None:
     assert play.tasks() == ["t1", "t2"]
 
 
+@pytest.mark.fidelity("ECS-EVENT-8", source="O11", mark="observed")
+def test_scale_in_of_tasks_without_a_container_calls_them_pending() -> None:
+    play = steady(desired=1)
+    play.update(desired_count=3).run(12)
+    play.update(desired_count=1).run(10)
+    assert play.events()[-2:] == ["    20.0  stopped 2 pending tasks.", "    20.0  has reached a steady state."]
+    assert play.when(c.SignalContainer) == []
+
+
+@pytest.mark.fidelity("ECS-DEPLOY-29", source="API-ECS CreateServiceRequest", mark="doc")
+def test_grace_period_does_not_keep_a_task_that_is_one_too_many() -> None:
+    play = steady(desired=1, health_check_grace_period_s=600.0, delay_s=30.0)
+    play.exceptions = {x: Behaviour() for x in play.world.tasks}
+    play.behaviours["mcp-server:1"] = NEVER_LISTENS
+    play.update(desired_count=2).run(100)
+    assert (play.task("t2").known, play.states()["t2"]) == (TaskStatus.RUNNING, "unhealthy")
+    play.update(desired_count=1).run(100)
+    assert play.task("t2").known is TaskStatus.STOPPED
+    assert play.when(c.JudgeUnhealthy) == []
+
+
 @pytest.mark.parametrize("percents", [(100, 200), (50, 100), (0, 100)])
 def test_scale_to_nothing_and_back(percents: tuple[int, int]) -> None:
     play = steady(desired=2, minimum=percents[0], maximum=percents[1], delay_s=30.0)
@@ -93,6 +114,7 @@ def test_create_with_nothing_completes_on_the_first_pass() -> None:
     assert play.events() == ["    12.0  A deployment completed.", "    12.0  has reached a steady state."]
 
 
+@pytest.mark.fidelity("ECS-ROLL-18", source="WN-2025-11", mark="doc")
 def test_scale_out_during_a_rollout_goes_to_the_new_revision_and_the_old() -> None:
     """WN-2025-11. The old one gets new tasks only if the floor needs them."""
     play = steady(desired=2, delay_s=30.0)
@@ -114,7 +136,7 @@ def test_scale_in_during_a_rollout_ends_at_the_lower_count() -> None:
 # --- protection ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity("ECS-TASK-18", source="ECS-DG/task-scale-in-protection, O11: the words", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-52", "ECS-EVENT-22")
 def test_protected_tasks_hold_a_rollout_up_until_it_expires() -> None:
     play = protect(steady(delay_s=30.0), "t1", minutes=10)
     play.update(force_new_deployment=True).run(300)
@@ -151,6 +173,7 @@ def test_protected_tasks_block_a_stop_first_rollout() -> None:
     play.run_until_steady()
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-51", source="ECS-DG/task-scale-in-protection", mark="doc")
 def test_scale_in_passes_protected_tasks_by() -> None:
     play = protect(steady(desired=3, delay_s=30.0), "t2", "t3")
     play.update(desired_count=2).run(200)
@@ -171,9 +194,7 @@ def test_scale_in_of_protected_tasks_alone_is_held_up_by_name() -> None:
     assert play.world.is_steady
 
 
-@pytest.mark.fidelity(
-    "ECS-TASK-19", source="ECS-DG/task-scale-in-protection names scale-in and deployments only", mark="inferred"
-)
+@pytest.mark.fidelity("ECS-DEPLOY-53", source="ECS-DG/task-scale-in-protection", mark="inferred")
 def test_protection_does_not_keep_an_unhealthy_task() -> None:
     play = protect(steady(), "t1")
     fall_ill(play, "t1", SICK).run(200)
@@ -181,6 +202,7 @@ def test_protection_does_not_keep_an_unhealthy_task() -> None:
     assert play.tasks() == ["t2", "t3"]
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-53", source="ECS-DG/task-scale-in-protection", mark="inferred")
 def test_protection_does_not_keep_a_task_from_stop_task() -> None:
     play = protect(steady(), "t1")
     play.tell(e.TaskStopRequested(play.task("t1").id)).run(0)
@@ -206,7 +228,7 @@ def zones(play: Play) -> Counter[str]:
     return Counter(x.availability_zone[-1] for x in alive)
 
 
-@pytest.mark.fidelity("ECS-ROLL-11", source="API-ECS UpdateService: the balance of zones is kept", mark="doc")
+@pytest.mark.fidelity("ECS-ROLL-16", source="API-ECS UpdateService", mark="doc")
 @pytest.mark.parametrize("minimum_and_maximum", [(100, 200), (50, 100), (100, 150), (0, 100)])
 def test_rollout_keeps_the_zones_balanced(minimum_and_maximum: tuple[int, int]) -> None:
     minimum, maximum = minimum_and_maximum
@@ -216,6 +238,7 @@ def test_rollout_keeps_the_zones_balanced(minimum_and_maximum: tuple[int, int]) 
     assert zones(play) == {"a": 2, "b": 2}
 
 
+@pytest.mark.fidelity("ECS-ROLL-16", source="API-ECS UpdateService", mark="doc")
 @pytest.mark.parametrize("desired", [1, 2, 3, 4, 5])
 def test_scale_in_keeps_the_zones_balanced(desired: int) -> None:
     play = steady(desired=6, availability_zones=("a", "b", "c"))
@@ -226,6 +249,7 @@ def test_scale_in_keeps_the_zones_balanced(desired: int) -> None:
     assert max(counts) - min(counts) <= 1
 
 
+@pytest.mark.fidelity("ECS-ROLL-16", source="API-ECS UpdateService", mark="doc")
 def test_crash_is_made_good_in_the_thinner_zone() -> None:
     play = steady(desired=4)
     lost = play.task("t2")
