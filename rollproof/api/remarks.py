@@ -50,8 +50,6 @@ RULES = (
     Rule(SERVICE, f"{_DC}.Strategy", _ROLLING_ONLY, _is_not("ROLLING"), refuses=True),
     Rule(SERVICE, "SchedulingStrategy", "only REPLICA services are rehearsed", _is_not("REPLICA"), refuses=True),
     Rule(SERVICE, "LaunchType", "tasks behave as on Fargate", _is_not("FARGATE")),
-    Rule(SERVICE, "AvailabilityZoneRebalancing",
-         "rebalancing is not rehearsed; on AWS it can replace a task with no deployment", _is_not("DISABLED")),
     Rule(SERVICE, f"{_DC}.Alarms", "deployment alarms are not rehearsed",
          lambda alarms: _is_on(alarms.get("Enable", True)) if isinstance(alarms, Mapping) else True),
     Rule(SERVICE, f"{_DC}.LifecycleHooks", "lifecycle hooks are not called"),

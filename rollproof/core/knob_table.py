@@ -111,6 +111,9 @@ _SERVICE_KNOBS = (
     Knob("circuit_breaker_reset_on_healthy_task", f"{_S}.circuit_breaker.reset_on_healthy_task", _BOOL,
          "a healthy task sets the count of failures to zero", resource=SERVICE,
          cfn_property=f"{_BREAKER}.ResetOnHealthyTask"),
+    Knob("availability_zone_rebalancing", f"{_S}.availability_zone_rebalancing", Kind.CHOICE,
+         "a steady service moves tasks to thin zones by itself", choices=("ENABLED", "DISABLED"),
+         source="API-ECS CreateServiceRequest", resource=SERVICE, cfn_property="AvailabilityZoneRebalancing"),
     Knob("has_load_balancer", f"{_S}.has_load_balancer", _BOOL, "tasks are registered in a target group"),
 )  # fmt: skip
 

@@ -152,6 +152,7 @@ class ServiceSettings:
     maximum_percent: int = 200
     health_check_grace_period_s: float = 0.0  # healthCheckGracePeriodSeconds; ECS only, the ALB knows nothing of it
     circuit_breaker: CircuitBreaker = CircuitBreaker()
+    availability_zone_rebalancing: str = "ENABLED"  # or DISABLED; AWS's default for new services. API-ECS
     has_load_balancer: bool = True
 
 

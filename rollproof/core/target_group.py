@@ -217,7 +217,8 @@ def node_state(target: Target, node_id: str, now: float, rules: Rules) -> Target
 def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: Rules) -> NodeTable:
     """This node's view, fail-open included."""
     states = {t.id: node_state(t, node_id, now, rules) for t in targets.values()}
-    routable = {T.HEALTHY, T.UNHEALTHY} if _fails_open(list(states.values()), rules.settings) else {T.HEALTHY}
+    fail_open = _fails_open(list(states.values()), rules.settings)
+    routable = {T.HEALTHY, T.UNHEALTHY} if fail_open else {T.HEALTHY}
     stays = rules.behaviour.sticky_overrides_drain or rules.platform.sessions_stay
     rows = []
     for target in targets.values():

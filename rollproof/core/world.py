@@ -233,6 +233,7 @@ def _apply_task_command(world: World, order: TaskCommand, now: float) -> World:
             availability_zone=order.availability_zone,
             created_at=now,
             replaces=order.replaces,
+            rebalances=order.rebalances,
         )
         return replace(_with_task(world, task), tasks_made=order.number)
     task = world.tasks[order.task_id]

@@ -47,6 +47,12 @@ ARN = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/n/1"
             "(service s) was unable to reach steady state because (taskSet ecs-svc/1) was unable to scale in due to "
             "(reason 2 tasks under protection)",
         ),
+        (
+            m.unbalanced("s", {"a": 1, "b": 3, "c": 1}),
+            "(service s) is not AZ balanced with 3 tasks in b, 1 tasks in a, 1 tasks in c. AZ Rebalancing in progress.",
+        ),
+        (m.started_to_rebalance("s", "b", ["a"]), "(service s) has started 1 tasks in b to AZ Rebalance: (task a)."),
+        (m.balanced("s", {"a": 1, "b": 1}), "(service s) is AZ balanced with 1 tasks in a, 1 tasks in b."),
         (m.scaling_reason("ecs-svc/1"), "Scaling activity initiated by (deployment ecs-svc/1)"),
         (m.elb_health_reason(ARN), f"Task failed ELB health checks in (target-group {ARN})"),
     ],

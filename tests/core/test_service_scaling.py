@@ -10,6 +10,7 @@ from rollproof.core import commands as c
 from rollproof.core import events as e
 from rollproof.core.deployment import RolloutState
 from rollproof.core.task import TaskStatus
+from rollproof.core.world import World
 from tests.core.play import Behaviour, Play, settings
 from tests.core.test_service_breaker import NEVER_LISTENS
 from tests.core.test_service_replacement import SICK, fall_ill
@@ -256,3 +257,77 @@ def test_crash_is_made_good_in_the_thinner_zone() -> None:
     play.tell(e.ContainerExited(lost.id, 1)).run(60)
     assert play.task("t5").availability_zone == lost.availability_zone
     assert zones(play) == {"a": 2, "b": 2}
+
+
+# --- rebalancing -----------------------------------------------------------------------------------------------------
+
+
+def lopsided(**knobs: object) -> Play:
+    """Four tasks, then the two in zone b are scaled in past the protected ones of zone a; the protection ends."""
+    play = steady(desired=4, delay_s=30.0, **knobs)
+    first, third = (x for x in ("t1", "t2", "t3", "t4") if play.task(x).availability_zone.endswith("a"))
+    protect(play, first, third).update(desired_count=2).run(100).mark()
+    assert zones(play) == {"a": 2}
+    return protect(play, first, third, enabled=False)
+
+
+def test_steady_service_moves_a_task_to_the_thin_zone_without_a_deployment() -> None:
+    play = lopsided().run(200)
+    assert play.events() == [
+        "    10.0  is not AZ balanced with 2 tasks in us-east-1a, 0 tasks in us-east-1b. AZ Rebalancing in progress.",
+        "    10.0  has started 1 tasks in us-east-1b to AZ Rebalance: t5.",
+        "    30.0  registered 1 targets",
+        "    40.0  has stopped 1 running tasks: t3.",
+        "    50.0  deregistered 1 targets",
+        "    50.0  taskSet A has begun draining connections on 1 tasks.",
+        "    60.0  has reached a steady state.",
+        "    60.0  is AZ balanced with 1 tasks in us-east-1a, 1 tasks in us-east-1b.",
+    ]
+    assert play.world.deployments_made == 1
+    assert play.when(c.SignalContainer, "t3") == [90.0]
+    assert zones(play) == {"a": 1, "b": 1}
+
+
+def test_rebalancing_starts_before_it_stops() -> None:
+    play = lopsided(minimum=100)
+    play.checks.append(lambda before, happened, after, now: _serve(after, 2))
+    play.run(300)
+    assert zones(play) == {"a": 1, "b": 1}
+
+
+def _serve(world: World, least: int) -> None:
+    assert sum(x.known is TaskStatus.RUNNING and x.is_wanted for x in world.tasks.values()) >= least
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"availability_zone_rebalancing": "DISABLED"}, {"maximum": 100, "minimum": 50}], ids=["off", "no_room"]
+)
+def test_tasks_stay_where_they_are(knobs: dict[str, object]) -> None:
+    play = lopsided(**knobs).run(300)
+    assert zones(play) == {"a": 2}
+    assert play.events() == []
+
+
+def test_protected_tasks_of_the_full_zone_are_not_moved_and_nothing_goes_round_in_circles() -> None:
+    play = lopsided()
+    full = [play.name(x.id) for x in play.world.tasks.values() if x.is_wanted]
+    protect(play, *full).run(300)
+    assert (zones(play), play.when(c.StartTask)) == ({"a": 2}, [])
+
+
+def test_task_that_fails_in_the_thin_zone_costs_nobody_its_place() -> None:
+    play = lopsided()
+    play.exceptions = {x: Behaviour() for x in play.world.tasks}
+    play.behaviours["mcp-server:1"] = Behaviour(starts_after_s=None)
+    play.run(300)
+    assert zones(play)["a"] == 2
+    assert play.when(c.StopTask) == []
+    play.behaviours["mcp-server:1"] = Behaviour()
+    play.run(1_000)
+    assert zones(play) == {"a": 1, "b": 1}
+
+
+def test_replacement_of_an_unhealthy_task_goes_to_its_zone() -> None:
+    play = fall_ill(steady(), "t2").run(300)
+    assert play.task("t3").availability_zone == play.task("t2").availability_zone
+    assert zones(play) == {"a": 1, "b": 1}
