@@ -72,8 +72,6 @@ RULES = (
     Rule(TARGET_GROUP, "HealthCheckPort", "health checks go to the traffic port", _is_not("traffic-port")),
     Rule(TARGET_GROUP, "HealthCheckProtocol", "health checks use HTTP", _is_not("HTTP")),
     Rule(TARGET_GROUP, "Matcher.GrpcCode", "gRPC is not rehearsed", refuses=True),
-    Rule(TARGET_GROUP, "load_balancing.cross_zone.enabled", "every node reaches the targets of all zones",
-         _is_not("use_load_balancer_configuration", "true", "True")),
     Rule(TARGET_GROUP, "load_balancing.algorithm.anomaly_mitigation", "anomaly mitigation is not rehearsed", _is_on),
     Rule(LISTENER, "Protocol", "TLS is not rehearsed: the balancer speaks plain HTTP on loopback", _is_not("HTTP")),
     Rule(LISTENER, "MutualAuthentication", "client certificates are not asked for"),

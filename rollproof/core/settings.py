@@ -70,6 +70,9 @@ class TargetGroupSettings:
     health_check: HealthCheck = HealthCheck()
     algorithm: Algorithm = Algorithm.ROUND_ROBIN
     slow_start_s: float = 0.0  # 0 or 30..900; not with least_outstanding_requests
+    cross_zone: str = (
+        "use_load_balancer_configuration"  # which is on; or true, false. ALB-UG/load-balancer-target-groups
+    )
     minimum_healthy_targets: int = 1  # target_group_health.unhealthy_state_routing...count. API-ELB
     minimum_healthy_targets_percent: int = 0  # ...percentage: 0 is AWS's "off", else 1..100. API-ELB
 

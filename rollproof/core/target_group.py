@@ -72,6 +72,7 @@ class Target:
     registered_at: float
     nodes: Mapping[str, NodeHealth] = field(default_factory=dict)
     draining_at: float | None = None
+    availability_zone: str = ""
 
 
 ECS = PlatformSettings()
@@ -87,13 +88,24 @@ class Rules:
     timing: Timing
     seed: int
     platform: PlatformSettings = ECS
+    availability_zones: tuple[str, ...] = ()
 
     @property
     def node_ids(self) -> tuple[str, ...]:
         return tuple(f"node-{n}" for n in range(self.behaviour.nodes))
 
+    def reaches(self, node_id: str, target: Target) -> bool:
+        """Whether the node uses the target at all: with cross-zone balancing off only its own zone's.
 
-def register(target_id: str, task_id: str, now: float, rules: Rules) -> Target:
+        Nodes and zones go together in their order: node-0 with the first zone, and round again.
+        """
+        if self.settings.cross_zone != "false" or not self.availability_zones:
+            return True
+        place = int(node_id.removeprefix("node-")) % len(self.availability_zones)
+        return target.availability_zone == self.availability_zones[place]
+
+
+def register(target_id: str, task_id: str, now: float, rules: Rules, availability_zone: str = "") -> Target:
     """A new target; each node's first check falls within a second of its own (O3)."""
     first = now + rules.timing.registration_s
     spread = rules.timing.first_check_spread_s
@@ -101,7 +113,7 @@ def register(target_id: str, task_id: str, now: float, rules: Rules) -> Target:
         node: NodeHealth(next_check_at=first + spread * fraction(rules.seed, "check", node, target_id))
         for node in rules.node_ids
     }
-    return Target(target_id, task_id, target_id, now, nodes)
+    return Target(target_id, task_id, target_id, now, nodes, availability_zone=availability_zone)
 
 
 def deregister(target: Target, now: float, rules: Rules) -> Target:
@@ -216,12 +228,13 @@ def node_state(target: Target, node_id: str, now: float, rules: Rules) -> Target
 
 def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: Rules) -> NodeTable:
     """This node's view, fail-open included."""
-    states = {t.id: node_state(t, node_id, now, rules) for t in targets.values()}
+    reached = [t for t in targets.values() if rules.reaches(node_id, t)]
+    states = {t.id: node_state(t, node_id, now, rules) for t in reached}
     fail_open = _fails_open(list(states.values()), rules.settings)
     routable = {T.HEALTHY, T.UNHEALTHY} if fail_open else {T.HEALTHY}
     stays = rules.behaviour.sticky_overrides_drain or rules.platform.sessions_stay
     rows = []
-    for target in targets.values():
+    for target in reached:
         known = states[target.id]
         new = known in routable
         rows.append(

@@ -126,6 +126,8 @@ def _target_group(settings: Settings) -> Iterator[str]:
         yield _complaint(
             settings, "slow_start_s", "slow start is not available with least_outstanding_requests (API-ELB)"
         )
+    if group.stickiness.enabled and group.cross_zone == "false":
+        yield _complaint(settings, "cross_zone", "stickiness needs cross-zone load balancing (ALB-UG)")
     if group.stickiness.enabled and group.stickiness.type is StickinessType.APP_COOKIE:
         name = group.stickiness.cookie_name
         if not _COOKIE_NAME.fullmatch(name):

@@ -382,6 +382,7 @@ def test_what_is_left_out_is_noted(tmp_path: Path, change: tuple[str, str], note
         _service("DeploymentController: {Type: ECS}"),
         _container("RestartPolicy: {Enabled: false}"),
         _attributes(("load_balancing.cross_zone.enabled", "use_load_balancer_configuration")),
+        _attributes(("load_balancing.cross_zone.enabled", "false")),
         _attributes(("target_group_health.dns_failover.minimum_healthy_targets.count", "1")),
         _attributes(("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off")),
     ],

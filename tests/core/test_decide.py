@@ -93,6 +93,17 @@ def test_routing_table_has_every_node_and_the_settings_of_the_group() -> None:
     assert table.load_balancer == play.settings.load_balancer
 
 
+def test_without_cross_zone_balancing_a_node_has_its_own_zones_targets_alone() -> None:
+    play = steady(desired=3, cross_zone="false", nodes=4)
+    zones = {name: play.task(name).availability_zone[-1] for name in ("t1", "t2", "t3")}
+    assert zones == {"t1": "a", "t2": "b", "t3": "a"}
+    assert play.table() == {"node-0": ["t1", "t3"], "node-1": ["t2"], "node-2": ["t1", "t3"], "node-3": ["t2"]}
+    crash(play, "t2").run(30)
+    assert play.table()["node-1"] == []  # 503 there until its zone has a task again; others are no help
+    play.run_until_steady()
+    assert len(play.table()["node-1"]) == 1
+
+
 @pytest.mark.fidelity("ALB-DRAIN-12", "TRAP-15")
 def test_drain_reaches_the_nodes_one_after_another() -> None:
     play = steady(desired=1)

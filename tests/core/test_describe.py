@@ -6,6 +6,7 @@ import pytest
 
 from rollproof.core.describe import describe
 from tests.core.play import Play
+from tests.core.test_service_breaker import NO_IMAGE, ROLLBACK
 from tests.core.test_service_replacement import SICK, fall_ill
 from tests.core.test_service_rolling import steady
 
@@ -74,3 +75,17 @@ def test_task_tells_only_what_has_happened_to_it() -> None:
         "availability_zone",
         "created_at",
     }
+
+
+def test_circuit_breaker_says_what_it_is_doing() -> None:
+    def says(play: Play) -> list[tuple[str, str, int]]:
+        return [(x["status"], x["circuit_breaker"], x["failed_tasks"]) for x in told(play)["deployments"]]  # type: ignore[attr-defined]
+
+    play = steady(circuit_breaker=ROLLBACK)
+    assert says(play) == [("PRIMARY", "MONITORING_COMPLETE", 0)]
+    play.deploy(2, NO_IMAGE).run(40)
+    assert says(play) == [("PRIMARY", "MONITORING", 2), ("ACTIVE", "MONITORING_COMPLETE", 0)]
+    assert [x["failure_threshold"] for x in told(play)["deployments"]] == [3, 3]  # type: ignore[attr-defined]
+    play.run(35)
+    assert says(play) == [("PRIMARY", "DISABLED", 0), ("ACTIVE", "TRIGGERED", 4)]
+    assert says(steady()) == [("PRIMARY", "DISABLED", 0)]

@@ -83,6 +83,7 @@ def test_both_ends_of_a_range_are_allowed_and_nothing_beyond(knob: Knob) -> None
         ({"health_check_matcher": "200-599"}, "is not within 200..499"),
         ({"slow_start_s": 29.0}, "AWS allows 0 or 30..900 s"),
         ({"slow_start_s": 30.0, "algorithm": Algorithm.LEAST_OUTSTANDING_REQUESTS}, "not available"),
+        ({"stickiness_enabled": True, "cross_zone": "false"}, "stickiness needs cross-zone load balancing"),
         ({"xff_mode": "drop"}, "one of append, preserve, remove"),
         ({"listener_protocol": "TCP"}, "one of HTTP, HTTPS"),
         ({"stickiness_enabled": True, "stickiness_type": StickinessType.APP_COOKIE}, "application's cookie"),
