@@ -93,6 +93,7 @@ def test_routing_table_has_every_node_and_the_settings_of_the_group() -> None:
     assert table.load_balancer == play.settings.load_balancer
 
 
+@pytest.mark.fidelity("ALB-HEALTH-41", source="ALB-UG/load-balancer-target-groups", mark="doc")
 def test_without_cross_zone_balancing_a_node_has_its_own_zones_targets_alone() -> None:
     play = steady(desired=3, cross_zone="false", nodes=4)
     zones = {name: play.task(name).availability_zone[-1] for name in ("t1", "t2", "t3")}

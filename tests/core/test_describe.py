@@ -77,6 +77,7 @@ def test_task_tells_only_what_has_happened_to_it() -> None:
     }
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-39", source="API-ECS DescribeServiceDeployments", mark="doc")
 def test_circuit_breaker_says_what_it_is_doing() -> None:
     def says(play: Play) -> list[tuple[str, str, int]]:
         return [(x["status"], x["circuit_breaker"], x["failed_tasks"]) for x in told(play)["deployments"]]  # type: ignore[attr-defined]

@@ -9,10 +9,10 @@ from rollproof.core import messages as m
 ARN = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/n/1"
 
 
-@pytest.mark.fidelity("ECS-EVENT-3", "ECS-EVENT-4", "ECS-EVENT-5", "ECS-EVENT-6", "ECS-EVENT-7", "ECS-EVENT-8")
-@pytest.mark.fidelity("ECS-EVENT-9", "ECS-EVENT-10", "ECS-EVENT-11", "ECS-EVENT-12", "ECS-EVENT-13", "ECS-EVENT-15")
-@pytest.mark.fidelity("ECS-EVENT-16", "ECS-EVENT-17", "ECS-EVENT-18", "ECS-EVENT-20", "ECS-EVENT-22")
-@pytest.mark.fidelity("ECS-EVENT-23", "ECS-EVENT-24")
+@pytest.mark.fidelity("ECS-DEPLOY-49", "ECS-EVENT-3", "ECS-EVENT-4", "ECS-EVENT-5", "ECS-EVENT-6", "ECS-EVENT-7")
+@pytest.mark.fidelity("ECS-EVENT-8", "ECS-EVENT-9", "ECS-EVENT-10", "ECS-EVENT-11", "ECS-EVENT-12", "ECS-EVENT-13")
+@pytest.mark.fidelity("ECS-EVENT-15", "ECS-EVENT-16", "ECS-EVENT-17", "ECS-EVENT-18", "ECS-EVENT-20")
+@pytest.mark.fidelity("ECS-EVENT-22", "ECS-EVENT-23", "ECS-EVENT-24")
 @pytest.mark.parametrize(
     ("message", "expected"),
     [

@@ -271,6 +271,7 @@ def lopsided(**knobs: object) -> Play:
     return protect(play, first, third, enabled=False)
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-49", "TRAP-19")
 def test_steady_service_moves_a_task_to_the_thin_zone_without_a_deployment() -> None:
     play = lopsided().run(200)
     assert play.events() == [
@@ -288,6 +289,9 @@ def test_steady_service_moves_a_task_to_the_thin_zone_without_a_deployment() -> 
     assert zones(play) == {"a": 1, "b": 1}
 
 
+@pytest.mark.fidelity(
+    "ECS-DEPLOY-49", source="API-ECS CreateServiceRequest; ECS-DG-now/track-service-rebalancing; O11", mark="doc"
+)
 def test_rebalancing_starts_before_it_stops() -> None:
     play = lopsided(minimum=100)
     play.checks.append(lambda before, happened, after, now: _serve(after, 2))
@@ -299,6 +303,9 @@ def _serve(world: World, least: int) -> None:
     assert sum(x.known is TaskStatus.RUNNING and x.is_wanted for x in world.tasks.values()) >= least
 
 
+@pytest.mark.fidelity(
+    "ECS-DEPLOY-49", source="API-ECS CreateServiceRequest; ECS-DG-now/track-service-rebalancing; O11", mark="doc"
+)
 @pytest.mark.parametrize(
     "knobs", [{"availability_zone_rebalancing": "DISABLED"}, {"maximum": 100, "minimum": 50}], ids=["off", "no_room"]
 )

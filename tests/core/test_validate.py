@@ -63,7 +63,7 @@ def test_both_ends_of_a_range_are_allowed_and_nothing_beyond(knob: Knob) -> None
         assert knob.name in _complaint(_with(**neighbours, **{knob.name: kind(knob.high) + 1}))
 
 
-@pytest.mark.fidelity("ALB-HEALTH-38", "ALB-STICKY-15")
+@pytest.mark.fidelity("ALB-HEALTH-38", "ALB-HEALTH-41", "ALB-STICKY-15")
 @pytest.mark.parametrize(
     ("knobs", "complaint"),
     [
