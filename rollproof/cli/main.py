@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from rollproof import __version__
-from rollproof.cli import compare, deploy, down, knobs, matrix, probe, rehearse, report, status, stop_task, up, wait
+from rollproof.cli import (
+    compare,
+    deploy,
+    down,
+    knobs,
+    matrix,
+    predict,
+    probe,
+    rehearse,
+    report,
+    status,
+    stop_task,
+    up,
+    wait,
+)
 from rollproof.cli.running import Interrupted, interruptible, tell_error
 from rollproof.core.errors import RollproofError
 
@@ -32,6 +46,7 @@ for name, module in {
     "compare": compare,
     "matrix": matrix,
     "knobs": knobs,
+    "predict": predict,
 }.items():
     app.command(name, epilog=module.EXAMPLES)(module.command)
 

@@ -14,7 +14,7 @@ from rollproof.cli.matrix_cells import CellPlayer, with_what_is_not_modelled
 from rollproof.cli.matrix_progress import MatrixProgress
 from rollproof.cli.players import PLAYERS
 from rollproof.cli.running import err, out, run, wide_out
-from rollproof.cli.stage import StageName, StageOption
+from rollproof.cli.stage import PlayedOnOption, StageName
 from rollproof.core.errors import UsageError
 from rollproof.core.platforms import FARGATE
 from rollproof.matrix import Asked, Matrix, load_matrix, plan_matrix, play_matrix
@@ -74,7 +74,7 @@ def command(
     resume: Resume = None,
     render: Render = None,
     measure: Measure = 10.0,
-    stage: StageOption = StageName.LOCAL,
+    stage: PlayedOnOption = StageName.LOCAL,
     platform: o.PlatformOption = FARGATE,
     set_: o.Set = None,
     speed: o.Speed = 20.0,

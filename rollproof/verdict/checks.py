@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from rollproof.verdict.model import Check, Evidence, Outcome
 from rollproof.verdict.records import History, as_flag
 from rollproof.verdict.rollout import Rollout, TaskLife, target_of
-from rollproof.verdict.timeline import CLOCK_S
+from rollproof.verdict.steps import CLOCK_S
 from rollproof.verdict.words import at, count, short
 
 Breach = tuple[str, Evidence]

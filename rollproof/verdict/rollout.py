@@ -59,6 +59,7 @@ class TaskLife:
     running_at: float | None = None
     decided_at: float | None = None  # desired status STOPPED
     unhealthy_at: float | None = None
+    deregistered_at: float | None = None  # a history tells it of the service's tasks together, not of one
     draining_at: float | None = None
     draining_until: float | None = None
     obeyed_at: float | None = None  # every node has learned of the draining

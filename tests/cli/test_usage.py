@@ -69,7 +69,20 @@ def test_down_with_nothing_up_is_no_error(rollproof: Rollproof) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["rehearse", "up", "deploy", "status", "probe", "stop-task", "down", "report", "compare", "matrix", "knobs"],
+    [
+        "rehearse",
+        "up",
+        "deploy",
+        "status",
+        "probe",
+        "stop-task",
+        "down",
+        "report",
+        "compare",
+        "matrix",
+        "knobs",
+        "predict",
+    ],
 )
 def test_help_shows_examples(command: str, rollproof: Rollproof) -> None:
     done = rollproof(command, "--help")
