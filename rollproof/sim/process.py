@@ -56,7 +56,7 @@ class SimProcess:
         self.signalled = asyncio.Event()
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.exit_code: int | None = None
-        self.is_frozen = False
+        self.is_frozen = self.is_told_to_stop = False
         self._log, self._on_exit = log, on_exit
         self._main: asyncio.Task[int] | None = None
         self._context = contextvars.copy_context()
@@ -87,11 +87,13 @@ class SimProcess:
         elif number in (signal.SIGSTOP, signal.SIGCONT):
             self.is_frozen = number == signal.SIGSTOP
             self.network.refresh()
-        elif handler := self.handlers.get(number):
-            self._context.run(handler)
-            self.signalled.set()
         else:
-            self._end(128 + number)
+            self.is_told_to_stop = True
+            if handler := self.handlers.get(number):
+                self._context.run(handler)
+                self.signalled.set()
+            else:
+                self._end(128 + number)
 
     def default_action(self, number: int) -> None:
         """It has sent itself a signal that it has no handler for."""

@@ -1,6 +1,6 @@
 """The reference timeline: what AWS is expected to do, step by step, and how long after the step before.
 
-The order and the sources are those of a rolling deployment as observed on AWS (aws-behaviour, section 0); the
+The order and the sources are those of a rolling deployment as observed on AWS (docs/fidelity.md, TIMELINE); the
 ranges come from the settings that a run really used, so a what-if is compared with itself. Those are real
 seconds; a step shows them as AWS seconds (times the run's speed), except where the application's own time is
 meant: nothing scales how long a server takes to stop.
