@@ -10,7 +10,16 @@ import pytest_asyncio
 
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
 
-pytest.register_assert_rewrite("rollproof.testing")
+_CONTRACTS = ("clients", "cookies", "routing", "streams")
+pytest.register_assert_rewrite(  # by name: the package itself is loaded already where its pytest plugin is installed
+    "rollproof.testing.balancer_contract",
+    *(f"rollproof.testing.balancer_contract_{part}" for part in _CONTRACTS),
+    "rollproof.testing.balancer_play",
+    "rollproof.testing.balancer_target",
+    "rollproof.testing.balancer_wire",
+    "rollproof.testing.fakes",
+    "rollproof.testing.runtime_contract",
+)
 
 
 def pytest_configure() -> None:
