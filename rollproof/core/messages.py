@@ -86,6 +86,9 @@ def under_protection(service: str, deployment_id: str, count: int) -> str:
     )
 
 
+SPOT_REASON = "Your Spot Task was interrupted."
+"""`stoppedReason`. ECS-DG/fargate-capacity-providers."""
+
 CONTAINER_HEALTH_REASON = "Task failed container health checks"
 """`stoppedReason`. ECS-DG/stopped-task-error-codes."""
 

@@ -87,6 +87,7 @@ class Rules:
     timing: Timing
     seed: int
     platform: PlatformSettings = ECS
+    node_lag_s: Mapping[str, float] = field(default_factory=dict)  # nodes that learn later than they should
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -197,7 +198,8 @@ def _failure(answer: HealthCheckAnswered) -> tuple[str, str]:
 def learned_at(target: Target, node_id: str, rules: Rules) -> float | None:
     """When this node stops sending new requests to a draining target; None while it is not draining.
 
-    `drain_propagation_s` with the node's own share of the jitter, never past the end of the delay.
+    `drain_propagation_s` with the node's own share of the jitter, and what it lags behind on top; never past the end
+    of the delay.
     """
     if target.draining_at is None:
         return None
@@ -205,6 +207,7 @@ def learned_at(target: Target, node_id: str, rules: Rules) -> float | None:
     if lag > 0:
         jitter = fraction(rules.seed, "lag", node_id, target.id) - 0.5
         lag = max(0.0, lag + jitter * rules.timing.drain_propagation_jitter_s)
+    lag += rules.node_lag_s.get(node_id, 0.0)
     return target.draining_at + min(lag, rules.settings.deregistration_delay_s)
 
 
