@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from rollproof import __version__
-from rollproof.cli import compare, deploy, down, knobs, matrix, probe, rehearse, report, status, stop_task, up
+from rollproof.cli import (
+    compare,
+    deploy,
+    down,
+    knobs,
+    matrix,
+    predict,
+    probe,
+    rehearse,
+    report,
+    status,
+    stop_task,
+    up,
+    wait,
+)
 from rollproof.cli.running import Interrupted, interruptible, tell_error
 from rollproof.core.errors import RollproofError
 
@@ -24,6 +38,7 @@ for name, module in {
     "up": up,
     "deploy": deploy,
     "status": status,
+    "wait": wait,
     "probe": probe,
     "stop-task": stop_task,
     "down": down,
@@ -31,6 +46,7 @@ for name, module in {
     "compare": compare,
     "matrix": matrix,
     "knobs": knobs,
+    "predict": predict,
 }.items():
     app.command(name, epilog=module.EXAMPLES)(module.command)
 

@@ -133,21 +133,24 @@ def _replaced(old: list[Task], healthy: set[str], spare: int, now: float) -> lis
 
 
 def _surplus(world: World, fresh: list[Task], healthy: set[str], now: float) -> list[Task]:
-    """PRIMARY tasks above its desired count, never protected ones: those not yet healthy first, the newest first."""
-    viable = [x for x in fresh if not x.unhealthy_reason]
+    """PRIMARY tasks above its desired count, never protected ones: those not yet healthy first, the newest first.
+
+    A task that is to take another zone's place is none of them before it is healthy.
+    """
+    viable = [x for x in fresh if not x.unhealthy_reason and (x.id in healthy or not x.rebalances)]
     free = [x for x in reversed(viable) if not x.is_protected(now)]
     excess = len(viable) - world.primary.desired_count
     starting = [x for x in free if x.id not in healthy][: max(0, excess)]
     spare = min(excess - len(starting), len(healthy) - floor(world))
-    return starting + _by_zone([x for x in free if x.id in healthy], spare)
+    return starting + _by_zone([x for x in free if x.id in healthy], spare, among=viable)
 
 
-def _by_zone(tasks: list[Task], count: int) -> list[Task]:
-    """`count` of `tasks` at most, each from the zone that then holds most of them: zones stay balanced (API-ECS).
+def _by_zone(tasks: list[Task], count: int, among: list[Task] | None = None) -> list[Task]:
+    """`count` of `tasks` at most, each from the zone that then holds most of `among`: zones stay balanced (API-ECS).
 
     Six tasks in zones a a a b b c, three to go: a, a, b; one stays in each.
     """
-    zones, picks = Counter(x.availability_zone for x in tasks), list[Task]()
+    zones, picks = Counter(x.availability_zone for x in among or tasks), list[Task]()
     while len(picks) < min(count, len(tasks)):
         rest = [x for x in tasks if x not in picks]
         pick = max(rest, key=lambda x: zones[x.availability_zone])

@@ -61,7 +61,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         Raises Permanent where everything waits for something that nothing will bring about.
         """
         self.threads.settle()
-        if timeout == 0 and self._ready:  # type: ignore[attr-defined]
+        if self._ready:  # type: ignore[attr-defined]  # also what a thread has just reported
             return -1.0
         if self.threads.are_loose:
             return _PATIENCE_S

@@ -71,6 +71,12 @@ class Network:
         for transport in [x for x in self._transports if x.process is process]:
             transport.die()
 
+    def close(self) -> None:
+        """The end of the simulation: nothing is open any more."""
+        self._listeners.clear()
+        for transport in list(self._transports):
+            transport.die()
+
     # --- listening and connecting -------------------------------------------------------------------------
 
     def listen(

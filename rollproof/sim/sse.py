@@ -38,7 +38,7 @@ def apart() -> Iterator[None]:
     class Status:
         should_exit = False
         enable_automatic_graceful_drain = True
-        original_handler = shared_status.original_handler
+        original_handler = shared_status.original_handler and staticmethod(shared_status.original_handler)
 
     def status() -> Any:
         return own("status", Status)

@@ -17,6 +17,7 @@ KERNEL_BUFFER = 256 * 1024
 """Bytes that two kernels hold between a writer and a reader who does not read, before the writer notices."""
 
 _CHUNK = 256 * 1024
+_SEGMENT = 64 * 1024
 _HIGH, _LOW = 64 * 1024, 16 * 1024
 _END = b""
 
@@ -84,7 +85,9 @@ class MemoryTransport(asyncio.Transport):
         if self._has_sent_end and not self._is_closing:
             raise RuntimeError("Cannot call write() after write_eof()")
         if data and not self._is_closing and not self._is_dead:
-            self._send(bytes(data))
+            data = bytes(data)
+            for at in range(0, len(data), _SEGMENT):
+                self._send(data[at : at + _SEGMENT])
             self._check_writer()
 
     def writelines(self, list_of_data: Any) -> None:

@@ -33,7 +33,7 @@ from rollproof.sim.loop import BEGINS_AT_S, VirtualLoop
 from rollproof.sim.network import Network
 from rollproof.sim.process import CURRENT, OrderedTask
 from rollproof.sim.servers import frugal_servers
-from rollproof.sim.threads import anyio_threads
+from rollproof.sim.threads import answers_awaited, anyio_threads
 
 EPOCH_S = 1_767_225_600
 """2026-01-01T00:00:00Z: when every simulation begins."""
@@ -52,6 +52,7 @@ def virtual(seed: int) -> Iterator[VirtualLoop]:
         stack.enter_context(_chance(seed))
         stack.enter_context(_signals())
         stack.enter_context(anyio_threads(loop.threads))
+        stack.enter_context(answers_awaited(loop.threads))
         stack.enter_context(sse.apart())
         stack.enter_context(frugal_servers())
         stack.enter_context(output.apart())
@@ -73,6 +74,7 @@ def _refuse_nesting() -> None:
 
 def _close(loop: VirtualLoop) -> None:
     """What is left is cancelled and gets its turn; then the loop is closed."""
+    loop.network.close()
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()

@@ -165,7 +165,9 @@ class Play:
             case c.KillContainer(task_id=task_id):
                 self.tell(e.ContainerExited(task_id, 137))
             case c.CheckHealth(node=node, target_id=target_id):
-                self.tell(self._answer(node, target_id), 0.01)
+                answer = self._answer(node, target_id)
+                hangs = answer.status is None and answer.failure == "timeout"
+                self.tell(answer, self.settings.target_group.health_check.timeout_s if hangs else 0.01)
             case _:
                 pass
 

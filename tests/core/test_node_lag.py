@@ -8,7 +8,7 @@ from rollproof.core import events as e
 from tests.core.test_service_rolling import steady
 
 
-@pytest.mark.fidelity("ALB-LAG-1", source="LBC#2366: nodes learn of draining at different times", mark="observed")
+@pytest.mark.fidelity("ALB-DRAIN-12", source="LBC#2366", mark="inferred")
 def test_a_node_that_lags_goes_on_sending_to_a_draining_target() -> None:
     play = steady(delay_s=300.0)
     play.tell(e.NodeLagChanged("node-1", 60.0)).update(desired_count=1)

@@ -15,7 +15,7 @@ def interrupt(play: Play, name: str = "t1") -> Play:
     return play.tell(e.SpotInterrupted(play.task(name).id)).run(0)
 
 
-@pytest.mark.fidelity("ECS-SPOT-1", source="WN-2023-02-13: deregistered before SIGTERM", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-15", source="WN-2023-02-13; CR#2673", mark="doc")
 def test_a_short_delay_ends_before_the_stop_signal() -> None:
     play = interrupt(steady(delay_s=60.0)).run(200)
     assert play.when(c.DeregisterTarget, "t1") == [10.0]
@@ -27,13 +27,14 @@ def test_a_short_delay_ends_before_the_stop_signal() -> None:
     ]
 
 
-@pytest.mark.fidelity("ECS-SPOT-2", source="ECS-DG/fargate-capacity-providers: the words", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-26", source="API-ECS Task", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-28", source="ECS-DG/stopped-task-error-codes", mark="doc")
 def test_the_task_says_that_it_was_interrupted() -> None:
     task = interrupt(steady()).task("t1")
     assert (task.stop_code, task.stopped_reason) == (StopCode.SPOT_INTERRUPTION, "Your Spot Task was interrupted.")
 
 
-@pytest.mark.fidelity("ECS-SPOT-3", source="ECS-DG/fargate-capacity-providers: two minutes in all", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-15", source="WN-2023-02-13; CR#2673", mark="doc")
 def test_a_long_delay_is_cut_short_by_the_end_of_the_warning() -> None:
     play = steady(delay_s=300.0)
     play.exceptions[play.task("t1").id] = IGNORES_SIGTERM
@@ -53,7 +54,7 @@ def test_the_stop_timeout_fits_into_the_warning(stop_timeout_s: float, signal_at
     assert signalled == signal_at
 
 
-@pytest.mark.fidelity("ECS-SPOT-4", source="CR#2673: SIGTERM with no deregistration before it", mark="observed")
+@pytest.mark.fidelity("ECS-TASK-15", source="WN-2023-02-13; CR#2673", mark="doc")
 def test_without_draining_the_signal_comes_at_once_and_requests_go_on_coming() -> None:
     play = interrupt(steady(spot_drains=False)).run(5)
     assert play.when(c.SignalContainer, "t1") == [0.0]
