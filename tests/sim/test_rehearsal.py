@@ -68,8 +68,15 @@ def test_three_hundred_seconds_of_draining_pass_in_a_moment(strategy: str, outco
 
 
 @pytest.mark.e2e
-def test_a_hundred_runs_with_one_seed_are_one_history_and_another_seed_is_another(tmp_path: Path) -> None:
-    rehearsal = of_sample("memory", tmp_path, delay_s=30.0)
+def test_a_hundred_runs_with_one_seed_are_one_history_and_another_seed_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text(TEN_LINES)
+    monkeypatch.chdir(tmp_path)
+    subject = find_subject(app="theirs:mcp")
+    group = replace(subject.settings.target_group, deregistration_delay_s=30.0)
+    subject = replace(subject, settings=replace(subject.settings, target_group=group))
+    rehearsal = Rehearsal(subject, subject.settings, probe=FEW, runs_dir=tmp_path / "runs")
     histories = {digest(rehearse_in_process(rehearsal)) for _ in range(100)}
     assert len(histories) == 1
     assert digest(rehearse_in_process(replace(rehearsal, seed=2))) not in histories
