@@ -59,6 +59,11 @@ class SimRedis:
         """It forgets everything."""
         self._data = FakeServer(version=(7, 4))
 
+    def forget(self) -> None:
+        """FLUSHALL: the same, with its connections kept."""
+        for database in self._data.dbs.values():
+            database.clear()
+
     def close(self) -> None:
         self.stop()
 
