@@ -61,8 +61,9 @@ class SimRedis:
 
     def forget(self) -> None:
         """FLUSHALL: the same, with its connections kept."""
-        for database in self._data.dbs.values():
-            database.clear()
+        with self._data.lock:
+            for database in self._data.dbs.values():
+                database.clear()
 
     def close(self) -> None:
         self.stop()

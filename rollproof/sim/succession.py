@@ -61,7 +61,8 @@ class Succession:
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if waits[0].done():
-                    return waits[0].result()
+                    waits[0].result()
+                    return
             finally:
                 for wait in waits:
                     wait.cancel()

@@ -9,11 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rollproof.sim.faults.fault import Fault, Hits, Scene, Struck, is_gone
-from rollproof.sim.faults.paths import between
+from rollproof.sim.faults.paths import BALANCER_HOST, between
 from rollproof.sim.network import Path
-
-BALANCER_HOST = "127.0.0.1"
-"""The nodes' own host: rollproof.sim.network.HERE."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from rollproof.core.world import World
 from rollproof.sim.faults.fault import Scene, Struck
 from rollproof.sim.network import Rule
 
+BALANCER_HOST = "127.0.0.1"
+"""The nodes' own host: rollproof.sim.network.HERE."""
+
 
 def between(scene: Scene, name: str, rule: Rule, is_over: Callable[[World], bool] | None = None) -> Struck:
     """`rule` holds from now on, until it is undone."""

@@ -98,7 +98,10 @@ def _parameters(kind: type[Fault], words: list[str]) -> dict[str, Any]:
         if not equals or name not in known:
             listed = ", ".join(known) or "it has none"
             raise UsageError(f"{kind.name}: no parameter {name!r}", hint=f"its parameters: {listed}. {_EXAMPLE}")
-        found[name] = value_of(known[name], value)
+        try:
+            found[name] = value_of(known[name], value)
+        except UsageError as error:
+            raise UsageError(f"{kind.name}: {error.message}", hint=f"e.g. {kind.example}") from error
     return found
 
 

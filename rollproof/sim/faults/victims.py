@@ -41,7 +41,7 @@ def victims(
             it = entered.node if entered else ""
             return _named(hits, who or (IT if it else RANDOM), it, world.rules.node_ids, chance)
         case Hits.SESSION:
-            return _named(hits, who or RANDOM, "", sessions, chance)
+            return _named(hits, _same_session(who, sessions) or RANDOM, "", sessions, chance)
         case Hits.REDIS | Hits.SERVICE:
             if who:
                 raise UsageError(f"of {who}: this fault is the whole {hits}'s", hint="leave `of ...` out")
@@ -60,6 +60,12 @@ def _tasks(who: str, entered: Entered | None, world: World, chance: Random) -> l
         ids = [x for x in world.tasks if x.startswith(who)]
         who = ids[0] if len(ids) == 1 else who
     return _named(Hits.TASK, who, it, ids, chance)
+
+
+def _same_session(who: str, sessions: Sequence[str]) -> str:
+    """Names have as many digits as the highest number: "s02" is "s2" where there are fewer than ten."""
+    bare = who.lstrip("s").lstrip("0")
+    return next((name for name in sessions if name.lstrip("s").lstrip("0") == bare), who) if bare else who
 
 
 def _is_served_by(task: Task) -> bool:
