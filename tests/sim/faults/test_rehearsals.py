@@ -107,7 +107,7 @@ def test_a_hang_that_ends_before_the_threshold_costs_nobody_a_task(rehearse: Reh
     assert max(r["latency_s"] for r in played.of("call")) > 1  # somebody has waited for it
 
 
-@pytest.mark.fidelity("ALB-HEALTH-5", source="ALB-UG/target-group-health-checks", mark="doc")
+@pytest.mark.fidelity("ALB-HEALTH-18", source="ALB-UG/target-group-health-checks", mark="doc")
 def test_health_checks_that_flap_below_the_threshold_are_nothing_and_at_it_replace_the_task(rehearse: Rehearse) -> None:
     below = rehearse("memory", "health-flap at warmed-up for 200 s")
     assert below.of("target", state="unhealthy") == []
