@@ -164,5 +164,8 @@ def _is_equal(a: Path, b: Path) -> bool:
 
 
 def _is_cut_elsewhere(a: Path, b: Path) -> bool:
+    """One ends at the steady state that the other one went beyond; or the run did while something still drained."""
     shorter, longer = sorted((a, b), key=lambda path: len(path.states))
-    return (*shorter.states, *shorter.beyond)[: len(longer.states)] == longer.states
+    seen, whole = (*shorter.states, *shorter.beyond), (*longer.states, *longer.beyond)
+    is_under_way = seen[-1:] in (("draining",), ("DEACTIVATING",)) and whole[: len(seen)] == seen
+    return seen[: len(longer.states)] == longer.states or is_under_way

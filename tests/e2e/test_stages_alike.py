@@ -1,7 +1,7 @@
 """The same rehearsal in virtual time and in real time is one story: equal verdicts, equal orders of events.
 
 tests/e2e/docker compares both with the docker stage. ROLLPROOF_ALIKE=all takes every strategy through every disruption
-(more than an hour); the outcomes of all of them on all stages stand in docs/matrix, compared by tests/test_matrix_stages.
+(more than an hour); the outcomes of all, on all stages, stand in docs/matrix and are compared by test_matrix_stages.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SOME = [
     ("resilient", "scale-in"),
     ("stateless", "crash"),
     ("redis-state", "stop-task"),
-    ("stateless", "bad-image"),
+    ("stateless", "crashing-image"),
 ]
 
 

@@ -62,6 +62,13 @@ def test_a_run_is_the_same_as_itself_under_other_names(story: str) -> None:
     assert found.is_same
 
 
+def test_a_run_that_ends_while_something_still_drains_is_the_same() -> None:
+    still_draining, gone = stories.crashed(), stories.crashed().target(ANNA, 58.0, "unused")
+    assert texts(compared(gone, still_draining)) == []
+    never_drained = [record for record in gone.records if record.get("state") not in ("draining", "unused")]
+    assert texts(compared(gone, never_drained)) != []
+
+
 def test_another_speed_is_no_difference() -> None:
     slow, fast = Tale().replaced(), Tale(speed=10).replaced()
     found = compared(served(slow), fast.talk("s1", 5.0, 30.0, ANNA).talk("s1", 35.0, 60.0, CARL, first=6))

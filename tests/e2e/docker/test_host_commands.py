@@ -70,10 +70,11 @@ def test_sessions_in_memory_are_lost_with_the_findings_of_the_local_stage(lost: 
         assert session["first_failure"]["signature"] == "404/-32600 Session not found"
 
 
-def test_the_local_stage_tells_the_same_story(lost: Rehearsed, place: Place) -> None:
-    local = place.run("rehearse", *QUICK, *ALIKE)
-    assert (local.exit_code, local.run_dir is not None) == (1, True), local.err
-    compared = place.run("compare", str(local.run_dir), str(lost.run_dir))
+@pytest.mark.parametrize("how", [QUICK, ("--stage", "sim", "--sessions", "6", "--delay", "3")], ids=["local", "sim"])
+def test_the_other_stages_tell_the_same_story(how: tuple[str, ...], lost: Rehearsed, place: Place) -> None:
+    other = place.run("rehearse", *how, *ALIKE)
+    assert (other.exit_code, other.run_dir is not None) == (1, True), other.err
+    compared = place.run("compare", str(other.run_dir), str(lost.run_dir))
     assert compared.exit_code == 0, compared.out
     assert compared.out.rstrip().endswith("same story")
 
