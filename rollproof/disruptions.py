@@ -55,12 +55,8 @@ AS_PROCESSES: BadCommands = {
 }
 
 
-def check_possible(disruption: Disruption, *, desired_count: int, has_redis: bool, has_faults: bool = True) -> None:
-    """Raises UsageError where the service has nothing that could be taken away, or nothing is to be done to it."""
-    if disruption is Disruption.NONE and not has_faults:
-        raise UsageError(
-            "with the disruption none and no fault nothing happens", hint="--fault, see `rollproof faults`"
-        )
+def check_possible(disruption: Disruption, *, desired_count: int, has_redis: bool) -> None:
+    """Raises UsageError where the service has nothing that could be taken away."""
     if disruption is Disruption.REDIS_RESTART and not has_redis:
         raise UsageError("redis-restart: this rehearsal has no Redis", hint="a --strategy that keeps sessions in one")
     if disruption is Disruption.SCALE_IN and desired_count < 2:

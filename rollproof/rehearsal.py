@@ -108,7 +108,6 @@ async def rehearse(
         rehearsal.disruption,
         desired_count=rehearsal.settings.service.desired_count,
         has_redis=rehearsal.subject.needs_redis,
-        has_faults=bool(rehearsal.faults),
     )
     if rehearsal.disruption is Disruption.REDIS_RESTART and rehearsal.redis_url:
         raise not_ours("REDIS_URL given")
@@ -193,7 +192,11 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
 
 
 def check_faults(rehearsal: Rehearsal, stage_name: str) -> None:
-    """Raises NotModelled for a fault that the stage cannot play, UsageError for one that finds nothing to hit."""
+    """Raises NotModelled for a fault that the stage cannot play, UsageError where nothing can be hit, or is to be."""
+    if rehearsal.disruption is Disruption.NONE and not rehearsal.faults:
+        raise UsageError(
+            "with the disruption none and no fault nothing happens", hint="--fault, see `rollproof faults`"
+        )
     for plan in rehearsal.faults:
         plan.fault.check_stage(stage_name)
         if plan.fault.hits is Hits.REDIS and not rehearsal.subject.needs_redis:
@@ -291,7 +294,9 @@ def patience_s(rehearsal: Rehearsal) -> float:
     )
     if rehearsal.disruption in (Disruption.BAD_IMAGE, Disruption.CRASHING_IMAGE):
         rounds += failure_threshold(service.circuit_breaker, service.desired_count)
-    return 2 * rounds * (start_s + stop_s + fail_s + settings.task_definition.stop_timeout_s) + _MARGIN_S
+    rounds += len(rehearsal.faults)  # each may cost a task, and asks for no more than its own time besides
+    asked_s = sum(plan.longest_s for plan in rehearsal.faults) / rehearsal.speed
+    return 2 * rounds * (start_s + stop_s + fail_s + settings.task_definition.stop_timeout_s) + asked_s + _MARGIN_S
 
 
 def _is_hopeless(world: World) -> bool:

@@ -42,7 +42,6 @@ def rehearse_in_process(
         rehearsal.disruption,
         desired_count=rehearsal.settings.service.desired_count,
         has_redis=rehearsal.subject.needs_redis,
-        has_faults=bool(rehearsal.faults),
     )
     check_platform(rehearsal.platform, rehearsal.settings, rehearsal.probe, rehearsal.disruption)
     programmes = programmes_of(rehearsal, app)

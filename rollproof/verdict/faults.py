@@ -67,6 +67,12 @@ def fault_behind_transition(faults: Sequence[Fault], task_id: str, t: float) -> 
     return max(hit, key=lambda x: x.t, default=None)
 
 
+def lag_behind_transition(faults: Sequence[Fault], t: float) -> Fault | None:
+    """The lag of a node that was on at `t`, when a target began to drain: sessions left it later than from others."""
+    lags = [x for x in faults if x.text == "node-lag" and x.t <= t <= (inf if x.ended_at is None else x.ended_at)]
+    return max(lags, key=lambda x: x.t, default=None)
+
+
 def explained_by(fault: Fault, call: Call, what: str, signature: str) -> str:
     """One sentence for a call that failed of the fault itself."""
     return f"{said(fault)}; {later(max(0.0, call.t - fault.t))} {what} failed with {signature}"

@@ -156,9 +156,11 @@ def _fault_gaps(rollout: Rollout, sessions: Sequence[SessionVerdict]) -> Iterato
 
 def _nothing_replaced(rollout: Rollout) -> str:
     if rollout.failed_at is not None:
+        names = ", ".join(dict.fromkeys(fault.text for fault in rollout.faults))
+        meanwhile = f" (faults meanwhile: {names})" if names else ""
         return (
-            "no task was replaced: the deployment failed and the old tasks stayed. No session was tried by a"
-            " replacement"
+            f"no task was replaced: the deployment failed{meanwhile} and the old tasks stayed. No session was tried by"
+            " a replacement"
         )
     return f"no task was replaced after the {rollout.disruption.value} at {at(rollout.triggered_at or 0.0)}"
 

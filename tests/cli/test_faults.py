@@ -39,6 +39,7 @@ def test_rehearse_with_fault_help_lists_them_too(rollproof: Rollproof) -> None:
         (["--fault", "clock-step at 3 s"], "the local stage cannot play the fault clock-step", "--stage sim"),
         (["--stage", "docker", "--fault", "hang at 3 s"], "the docker stage cannot", "--stage local or sim"),
         (["--disruption", "none"], "nothing happens", "rollproof faults"),
+        (["--stage", "docker", "--disruption", "none"], "nothing happens", "rollproof faults"),
         (
             ["--stage", "sim", "--strategy", "memory", "--fault", "redis-flush at 3 s"],
             "this rehearsal has no Redis",

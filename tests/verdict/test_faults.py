@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rollproof.verdict import Outcome, SessionOutcome, judge
-from tests.verdict.stories import ANNA, BERT, NOT_FOUND, WRITE, Tale
+from tests.verdict.stories import ANNA, BERT, NOT_FOUND, WRITE, Tale, rolled_back
 
 
 def faulty(name: str, target: str, t: float = 30.0, ends: float | None = None, **more: Any) -> Tale:
@@ -86,6 +86,25 @@ def test_a_deployments_own_draining_is_nobodys_fault() -> None:
     tale = Tale().replaced().talk("s1", 5.0, 120.0, ANNA).not_found("s1", 24, WRITE, 129.1)
     tale.add("fault", 50.0, name="hang", target=ANNA, fault=1, plan="hang at 50 s").mark(180.0, "probe-ended")
     assert judge(tale.records).sessions[0].cause.startswith("target 127.0.0.1:4001 (task a1a1a1a1) began draining")
+
+
+def test_a_session_that_left_with_the_last_node_left_late_for_its_lag() -> None:
+    def tale(fails_at: float) -> Tale:
+        tale = Tale().replaced().talk("s1", 5.0, 120.0, ANNA).not_found("s1", 24, WRITE, fails_at)
+        tale.add("fault", 20.0, name="node-lag", target="node-1", fault=1, plan="node-lag at 20 s")
+        return tale.mark(180.0, "probe-ended")
+
+    late = judge(tale(129.1).records).sessions[0].cause
+    assert late.startswith(
+        "node-1 began to lag behind at t=20.0 s; target 127.0.0.1:4001 (task a1a1a1a1) began draining"
+    )
+    early = judge(tale(126.0).records).sessions[0].cause
+    assert early.startswith("target 127.0.0.1:4001 (task a1a1a1a1) began draining")
+
+
+def test_a_deployment_that_failed_of_a_fault_names_it() -> None:
+    tale = rolled_back("deployment").add("fault", 20.0, name="slow-start", target="service", fault=1)
+    assert "the deployment failed (faults meanwhile: slow-start)" in judge(tale.records).why
 
 
 def test_a_fault_that_takes_no_task_proves_something_when_sessions_called_on_both_sides() -> None:

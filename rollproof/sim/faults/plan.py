@@ -39,6 +39,12 @@ class PlannedFault:
     def has_end(self) -> bool:
         return self.for_s is not None or self.until is not None
 
+    @property
+    def longest_s(self) -> float:
+        """AWS seconds that are said in it."""
+        ends_s = 0.0 if self.until is None else max(0.0, self.until.offset_s)
+        return max(0.0, self.at.offset_s) + ends_s + (self.for_s or 0.0)
+
     def __str__(self) -> str:
         given = type(self.fault)()
         changed = [x for x in self.fault.told().split() if x not in given.told().split()]
