@@ -94,7 +94,7 @@ async def rehearse_in_thread(rehearsal: Rehearsal, *, listener: Callable[[Record
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         stop.ask()
-        await asyncio.wait({work})
+        await asyncio.gather(work, return_exceptions=True)
         raise
 
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ def load_template(path: Path) -> Template:
     return parse_template(text, display_name(path))
 
 
+@lru_cache(maxsize=16)  # a matrix reads the same two for each of its cells
 def parse_template(text: str, name: str = "template") -> Template:
-    """Parse `text`, YAML or JSON. Raises UsageError as `load_template` does."""
+    """Parse `text`, YAML or JSON. Raises UsageError as `load_template` does. What it gives is not to be changed."""
     if len(text) > _MAX_BYTES:
         raise UsageError(f"{name}: larger than CloudFormation's limit of {_MAX_BYTES} bytes")
     is_json = text.lstrip().startswith("{")

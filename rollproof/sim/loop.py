@@ -8,6 +8,7 @@ the loop waits for it (threads.py).
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import selectors
 from collections.abc import Callable, Sequence
@@ -130,4 +131,5 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return super().call_soon_threadsafe(callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        return super().run_in_executor(executor or self._executor, func, *args)
+        """A thread of the default executor knows whose it is: it has this context."""
+        return super().run_in_executor(executor or self._executor, contextvars.copy_context().run, func, *args)

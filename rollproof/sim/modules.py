@@ -53,7 +53,8 @@ class Applications:
         module_name, _, attribute = name.partition(":")
         for loaded in [x for x, module in sys.modules.items() if self._is_of_project(x, module)]:
             del sys.modules[loaded]
-        importlib.invalidate_caches()
+        if not self._made:
+            importlib.invalidate_caches()
         try:
             found: Any = importlib.import_module(module_name)
         except ModuleNotFoundError as error:

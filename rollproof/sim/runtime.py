@@ -16,12 +16,15 @@ from rollproof.core.events import (
     ContainerHealthChanged,
     ContainerStarted,
     ContainerStartFailed,
+    TaskProtectionChanged,
 )
 from rollproof.core.settings import ContainerHealthCheck, HealthCheck
 from rollproof.orchestrator.health_checker import HealthChecker
 from rollproof.orchestrator.ports import FoundTask, TaskSpec
 from rollproof.orchestrator.runtimes.container_health import HealthCheckSettings, HealthCount
 from rollproof.orchestrator.runtimes.start_failures import pull_failure
+from rollproof.orchestrator.runtimes.task_protection import Protection
+from rollproof.sim.agent import SimAgent
 from rollproof.sim.network import Network
 from rollproof.sim.process import Programme, SimProcess
 from rollproof.sim.programmes import BUILT_IN
@@ -37,9 +40,20 @@ class _Task:
 
 
 class SimRuntime:
-    """`images` says what runs in a task of each image; a command of the task definition names one of BUILT_IN."""
+    """`images` says what runs in a task of each image; a command of the task definition names one of BUILT_IN.
 
-    def __init__(self, network: Network, images: Mapping[str, Programme], *, health_path: str = "/") -> None:
+    Any other command of a definition is passed over: an application is started, not a program.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        images: Mapping[str, Programme],
+        *,
+        health_path: str = "/",
+        agent: SimAgent | None = None,
+    ) -> None:
+        self._agent = agent
         self._network, self._images, self._health_path = network, dict(images), health_path
         self._tasks: dict[str, _Task] = {}
         self._news: list[ContainerEvent] = []
@@ -64,6 +78,12 @@ class SimRuntime:
         port = spec.definition.container_port
         injected = {"HOST": "0.0.0.0", "PORT": str(port), "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}  # noqa: S104
         spec.log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self._agent is not None:
+            injected |= self._agent.add(
+                spec,
+                lambda: self._tasks[spec.task_id].process.is_told_to_stop,
+                lambda x: self._protected(spec.task_id, x),
+            )
         process = SimProcess(
             spec.task_id,
             host,
@@ -110,6 +130,9 @@ class SimRuntime:
             await self.remove(task_id)
         for check in self._checks.values():
             check.cancel()
+
+    def _protected(self, task_id: str, asked: Protection) -> None:
+        self._tell(TaskProtectionChanged(task_id, asked.enabled, asked.expires_in_minutes))
 
     def _exited(self, task_id: str, code: int) -> None:
         if check := self._checks.pop(task_id, None):

@@ -24,6 +24,7 @@ from rollproof.orchestrator.ports import Store
 from rollproof.orchestrator.stage import Usage
 from rollproof.orchestrator.stage_files import StagePlan
 from rollproof.orchestrator.stage_state import StageState
+from rollproof.sim.agent import SimAgent
 from rollproof.sim.balancer import SimBalancer
 from rollproof.sim.loop import BEGINS_AT_S, VirtualLoop
 from rollproof.sim.process import Programme
@@ -56,7 +57,9 @@ class SimStage:
         self.network = loop.network
         self._clock = StageClock(EPOCH_S, BEGINS_AT_S)
         self.history = _CountingHistory(plan.run_dir / "history.jsonl", self._clock, listener)
-        self.runtime = SimRuntime(self.network, programmes, health_path=plan.settings.target_group.health_check.path)
+        self.agent = SimAgent()
+        health_path = plan.settings.target_group.health_check.path
+        self.runtime = SimRuntime(self.network, programmes, health_path=health_path, agent=self.agent)
         self.load_balancer = SimBalancer(loop, plan.seed, plan.run_dir / "access.log")
         self.checker = RuledChecker(HealthChecker())
         self.store: Store = _LastState()
@@ -165,6 +168,7 @@ async def open_sim_stage(
     if redis is not None:
         await redis.start()
     stage = SimStage(loop, plan, programmes, redis, listener)
+    await stage.agent.start()
     await stage.load_balancer.start()
     try:
         yield stage

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -39,6 +41,7 @@ EPOCH_S = 1_767_225_600
 """2026-01-01T00:00:00Z: when every simulation begins."""
 
 _NS = 1_000_000_000
+_NO_NETWORK = "the in-process stage has no network for blocking clients: use an asyncio one, or --stage local"
 _IMPORTING = "<frozen importlib._bootstrap>"
 
 
@@ -51,6 +54,7 @@ def virtual(seed: int) -> Iterator[VirtualLoop]:
         stack.enter_context(_clocks(loop))
         stack.enter_context(_chance(seed))
         stack.enter_context(_signals())
+        stack.enter_context(_no_real_network())
         stack.enter_context(anyio_threads(loop.threads))
         stack.enter_context(answers_awaited(loop.threads))
         stack.enter_context(sse.apart())
@@ -181,6 +185,24 @@ def _importing() -> str:
             return str(inner.f_globals.get("__name__", ""))
         frame = frame.f_back  # type: ignore[assignment]
     return ""
+
+
+@contextlib.contextmanager
+def _no_real_network() -> Iterator[None]:
+    """A process's blocking sockets lead nowhere, which is said at once: connecting could hang for minutes."""
+    real_socket = socket.socket
+
+    class Socket(real_socket):  # type: ignore[valid-type, misc]
+        def connect(self, address: Any, /) -> None:
+            if CURRENT.get() is not None:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, f"{address}: {_NO_NETWORK}")
+            super().connect(address)
+
+        def connect_ex(self, address: Any, /) -> int:
+            return super().connect_ex(address) if CURRENT.get() is None else errno.ECONNREFUSED
+
+    with patched(socket, socket=Socket):
+        yield
 
 
 @contextlib.contextmanager

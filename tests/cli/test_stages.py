@@ -31,6 +31,15 @@ from tests.cli.conftest import Rollproof
         (["status", "--stage", "docker"], "no docker command on PATH", "--stage local"),
         (["down", "--stage", "docker"], "no docker command on PATH", "--stage local"),
         (["rehearse", "--stage", "moon"], "'moon' is not one of", "docker"),
+        (["up", "--stage", "sim"], "lasts only as long as a rehearsal", "rehearse --stage sim"),
+        (["status", "--stage", "sim"], "lasts only as long as a rehearsal", "--stage local"),
+        (["rehearse", "--stage", "sim", "--image", "mine:1"], "--image: needs containers", "--stage docker"),
+        (["rehearse", "--stage", "sim", "--command", "c"], "--command: runs a program", "--stage local"),
+        (["rehearse", "--stage", "sim", "--port", "8080"], "--port: the in-process stage listens on no port", "local"),
+        (["rehearse", "--stage", "sim", "--speed", "5"], "--speed: virtual time costs nothing", "leave it out"),
+        (["rehearse", "--stage", "sim", "--balancer", "nginx"], "--balancer: ", "--stage local"),
+        (["rehearse", "--stage", "sim", "--redis-url", "redis://x"], "--redis-url: ", "unset REDIS_URL"),
+        (["matrix", "--stage", "sim", "--speed", "5"], "--speed and --measure", "--stage local"),
     ],
 )
 def test_bad_input_is_said_before_anything_starts(

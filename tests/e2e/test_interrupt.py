@@ -116,3 +116,11 @@ def test_a_probe_finishes_its_sessions(place: Place) -> None:
     assert '"session_complete": true' in done.out
     assert place.run("down").exit_code == 0
     assert up.end().exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_virtual_time(place: Place, number: signal.Signals) -> None:
+    running = place.start("rehearse", "--stage", "sim", "--sessions", "60", "--delay", "1")
+    running.wait_record("mark", name="deployment-triggered")
+    running.signal(number)
+    assert_stopped(place, running)

@@ -30,6 +30,7 @@ SOME = [
 ]
 
 
+@pytest.mark.e2e
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("strategy", "disruption"), ALL if os.environ.get("ROLLPROOF_ALIKE") == "all" else SOME)
 def test_virtual_and_real_time_tell_the_same_story(strategy: str, disruption: str, place: Place) -> None:

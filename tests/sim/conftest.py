@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
+from rollproof.sim.loop import VirtualLoop
+from rollproof.sim.network import Network
 from rollproof.sim.virtual import virtual
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], VirtualLoop]]:
+    """Coroutines here run on a virtual loop; other clocks than its own stay real."""
+    return {"virtual": lambda: VirtualLoop(Network())}
+
 
 Play = Callable[[Coroutine[Any, Any, Any]], Any]
 

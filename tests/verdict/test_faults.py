@@ -64,7 +64,8 @@ def test_a_fault_that_cannot_have_been_it_is_not_blamed(name: str, target: str, 
 def test_before_it_began_and_after_it_ended_it_explains_nothing() -> None:
     early = fails(faulty("redis-down", "redis", t=40.0), 35.0, http_status=503)
     late = fails(faulty("redis-slow", "redis", ends=33.0), 35.0, http_status=503)
-    assert all("does not explain it" in judge(tale.records).sessions[0].cause for tale in (early, late))
+    over = fails(faulty("hang", ANNA, ends=33.0), 35.0, signature="timeout", started_t=34.0)
+    assert all("does not explain it" in judge(tale.records).sessions[0].cause for tale in (early, late, over))
 
 
 def test_what_a_redis_forgot_stays_forgotten_when_it_is_back() -> None:

@@ -57,8 +57,8 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class TaskEndpoint:
-    """Binds at once, serves after `start`.
+class TaskAnswers:
+    """What the endpoint answers, whoever carries it.
 
     `condition` and `sample` are asked anew for every request; `on_protection` is told of every grant.
     """
@@ -77,23 +77,14 @@ class TaskEndpoint:
         self._previous_sample: ResourceSample | None = None
         self._bucket = TokenBucket(time.monotonic())
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What ECS injects into every container. ECS-DG/task-metadata-endpoint-v4."""
-        base, docker_id = f"http://127.0.0.1:{self.port}", self._facts.docker_id
+    def environment_at(self, base: str) -> dict[str, str]:
+        """What ECS injects into every container. ECS-DG/task-metadata-endpoint-v4. `base`: "http://host:port"."""
+        docker_id = self._facts.docker_id
         return {
             "ECS_CONTAINER_METADATA_URI_V4": f"{base}/v4/{docker_id}",
             "ECS_AGENT_URI": f"{base}/api/{docker_id}",
         }
-
-    def start(self) -> None:
-        threading.Thread(target=self._accept, name="task-endpoint", daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
 
     def answer(self, request: Request) -> Answer:
         """Route one request. Paths as in AGENT's tmds; anything else is Go's plain 404."""
@@ -146,6 +137,32 @@ class TaskEndpoint:
         previous, self._previous_sample = self._previous_sample, self._sample()
         return self._previous_sample, previous
 
+
+class TaskEndpoint(TaskAnswers):
+    """Binds at once, serves after `start`."""
+
+    def __init__(
+        self,
+        facts: TaskFacts,
+        condition: Callable[[], TaskCondition],
+        sample: Callable[[], ResourceSample | None],
+        on_protection: Callable[[Protection], None],
+        speed: float = 1.0,
+    ) -> None:
+        super().__init__(facts, condition, sample, on_protection, speed)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.environment_at(f"http://127.0.0.1:{self.port}")
+
+    def start(self) -> None:
+        threading.Thread(target=self._accept, name="task-endpoint", daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
     def _accept(self) -> None:
         while True:
             try:
@@ -161,7 +178,7 @@ class TaskEndpoint:
                 answer = self.answer(_receive(connection))
             except ValueError:
                 answer = Answer(400, "text/plain; charset=utf-8", b"400 Bad Request")
-            connection.sendall(_encode(answer))
+            connection.sendall(encode(answer))
 
 
 def _receive(connection: socket.socket) -> Request:
@@ -190,7 +207,7 @@ def _more(connection: socket.socket, received: bytes) -> bytes:
     return chunk
 
 
-def _encode(answer: Answer) -> bytes:
+def encode(answer: Answer) -> bytes:
     head = (
         f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\nContent-Type: {answer.content_type}\r\n"
         f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"

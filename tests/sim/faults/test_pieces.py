@@ -97,6 +97,25 @@ def test_a_stopped_process_hears_of_sigterm_when_it_goes_on_and_dies_of_sigkill_
     assert play(main()) == [[], [0], [], [137]]
 
 
+def test_the_peers_of_a_stopped_process_that_is_killed_are_told(play: Play, tmp_path: Path) -> None:
+    async def main() -> bytes:
+        own = process(ticks_to_its_client, tmp_path / "log")
+        await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(HOST, 8000)
+        await asyncio.sleep(0.5)
+        own.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(5.0)
+        own.send_signal(signal.SIGKILL)
+        async with asyncio.timeout(1.0):
+            rest = await reader.read(100)
+            while more := await reader.read(100):
+                rest += more
+        writer.close()
+        return rest
+
+    play(main())
+
+
 def test_a_wall_clock_that_steps_is_one_processs_own_and_the_monotonic_one_goes_on(play: Play, tmp_path: Path) -> None:
     told: dict[str, tuple[float, float, float]] = {}
 
