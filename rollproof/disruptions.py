@@ -30,6 +30,7 @@ class Disruption(StrEnum):
     CRASH = "crash"  # SIGKILL to one task
     STOP_TASK = "stop-task"  # StopTask of one task
     SCALE_IN = "scale-in"  # UpdateService --desired-count: half of it, rounded up
+    NONE = "none"  # nothing but the faults that are planned
     REDIS_RESTART = "redis-restart"  # Redis ends and starts again; it forgets all but what it keeps on disk
 
 
@@ -40,6 +41,7 @@ JUDGED_AS: Mapping[Disruption, str] = {
     Disruption.CRASH: "fault",
     Disruption.STOP_TASK: "fault",
     Disruption.SCALE_IN: "fault",
+    Disruption.NONE: "fault",
     Disruption.REDIS_RESTART: "outage",
 }
 """The kinds of rollproof.verdict.rollout.Disruption."""
@@ -73,6 +75,8 @@ async def disrupt(stage: Stage, disruption: Disruption, bad_commands: BadCommand
             return await _take_a_task(stage, is_crash=disruption is Disruption.CRASH)
         case Disruption.SCALE_IN:
             return _scale_in(stage, -(-desired // 2))
+        case Disruption.NONE:
+            return lambda world: world.is_steady
         case Disruption.REDIS_RESTART:
             await stage.restart_redis()
             return lambda world: world.is_steady

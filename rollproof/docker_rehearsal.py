@@ -59,7 +59,8 @@ _ORDER: TypeAdapter[Order] = TypeAdapter(Order)
 
 
 def order_of(rehearsal: local.Rehearsal, *, is_as_it_is: bool) -> Order:
-    """`is_as_it_is`: whatever is up is rehearsed, with the settings it has."""
+    """`is_as_it_is`: whatever is up is rehearsed, with the settings it has. Raises NotModelled for planned faults."""
+    local.check_faults(rehearsal, "docker")
     return Order(
         programme=None if is_as_it_is else programme_of(rehearsal),
         disruption=rehearsal.disruption,

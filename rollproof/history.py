@@ -18,13 +18,15 @@ microseconds and "Z") and `kind`. The fields by kind, `?` marks an optional one:
                    state_size?, state?, expected?, ok, error?, signature?, started_t, era, key?, replayed?
                    with `activity` (elicitation, stream, ...) and `activity_outcome` (ok, unsupported, hang, ...) it
                    is no call of the session's own work, and is judged apart
-    session        session, event (opened|closed|reinitialised|stream_opened|stream_ended), task_id?, reason?,
+    session        session, event (opened|closed|crashed|reinitialised|stream_opened|stream_ended), task_id?, reason?,
                    mcp_session_id_by? ("client"|"server"|"handle")
     cookie         session, event: "session_cookie_changed", cookie_name, old_digest, new_digest, task_id?,
                    previous_task_id?; digests only: a cookie's value is never written down
-    fault          name, target?                            what was done to the service on purpose
+    fault          name, target?, detail?, fault?, plan?    what was done on purpose; of a planned fault its parameters,
+                                                            its number, and the plan as it was given
     mark           name, detail?                            the play's beats: "warmed-up", "deployment-triggered",
-                                                            "redis-back", "steady", "probe-ended"
+                                                            "redis-back", "steady", "probe-ended",
+                                                            "fault-ended" (with `fault`, its number), "fault-not-played"
     usage          phase (idle|calls), event (begin|end), redis_commands {command: calls}, cpu_s {task_id: seconds},
                    calls?, latencies_s? [of those that were ok]
                    counters that only rise, around the seconds in which costs are measured; the calls of that phase

@@ -20,11 +20,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 from rollproof.api.knobs import setting_rows
 from rollproof.core.deployment import failure_threshold
-from rollproof.core.errors import Permanent, Temporary
+from rollproof.core.errors import Permanent, Temporary, UsageError
 from rollproof.core.platforms import FARGATE, find_platform, settings_on_platform, source_of, timing_on_platform
 from rollproof.core.settings import Settings
 from rollproof.core.timing import APPLICATION_TIME, Timing, scale_settings, scale_timing
@@ -40,6 +41,9 @@ from rollproof.platforms import check_platform, probe_on_platform
 from rollproof.probe import ProbeOptions
 from rollproof.probing import measure, probing, together, warm_up
 from rollproof.report import write_reports
+from rollproof.sim.faults.fault import LOCAL, FaultyStage, Hits, Scene
+from rollproof.sim.faults.plan import PlannedFault
+from rollproof.sim.faults.schedule import NO_FAULTS, FaultSchedule
 from rollproof.subject import Subject
 from rollproof.verdict.model import Verdict
 
@@ -75,6 +79,7 @@ class Rehearsal:
     bad_commands: BadCommands = field(default_factory=lambda: AS_PROCESSES)
     probe_given: tuple[str, ...] = ()  # fields of `probe` that were asked for: a strategy of the stage's leaves them
     needs_warm_up: bool = True  # off: sessions that fail from the first call on are disrupted all the same
+    faults: tuple[PlannedFault, ...] = ()  # played beside the disruption
     measure_s: float = 0.0  # real seconds of calls before the disruption, in which is measured what they cost
 
     @property
@@ -98,6 +103,7 @@ async def rehearse(
     What an earlier rehearsal of this user left because it was killed is ended first. Raises UsageError (port in
     use, ...), Permanent where the service never becomes steady, Temporary where the probe cannot warm up.
     """
+    check_faults(rehearsal, LOCAL)
     check_possible(
         rehearsal.disruption,
         desired_count=rehearsal.settings.service.desired_count,
@@ -109,9 +115,10 @@ async def rehearse(
     await clear_abandoned(Path(tempfile.gettempdir()))
     with run_directory(rehearsal.runs_dir, rehearsal.name) as run_dir, _temporary_directory() as directory:
         plan = stage_plan(rehearsal, directory / "stage", run_dir)
-        async with open_stage(plan, listener) as stage:
+        schedule = FaultSchedule(rehearsal.faults, rehearsal.speed)
+        async with open_stage(plan, schedule.listener(listener)) as stage:
             record_settings(stage, rehearsal)
-            await play(stage, rehearsal)
+            await play(stage, rehearsal, schedule)
     return Rehearsed(write_reports(run_dir, read_history(run_dir / "history.jsonl")), run_dir)
 
 
@@ -184,8 +191,27 @@ def stage_plan(rehearsal: Rehearsal, state_dir: Path, run_dir: Path) -> StagePla
     )
 
 
-async def play(stage: Stage, rehearsal: Rehearsal) -> None:
-    """Warm up, disrupt, wait until steady, on a stage that is open. Raises as `rehearse`."""
+def check_faults(rehearsal: Rehearsal, stage_name: str) -> None:
+    """Raises NotModelled for a fault that the stage cannot play, UsageError where nothing can be hit, or is to be."""
+    if rehearsal.disruption is Disruption.NONE and not rehearsal.faults:
+        raise UsageError(
+            "with the disruption none and no fault nothing happens", hint="--fault, see `rollproof faults`"
+        )
+    for plan in rehearsal.faults:
+        plan.fault.check_stage(stage_name)
+        if plan.fault.hits is Hits.REDIS and not rehearsal.subject.needs_redis:
+            raise UsageError(
+                f"{plan.fault.name}: this rehearsal has no Redis", hint="a --strategy that keeps sessions in one"
+            )
+
+
+async def play(
+    stage: Stage, rehearsal: Rehearsal, schedule: FaultSchedule = NO_FAULTS, *, stage_name: str = LOCAL
+) -> None:
+    """Warm up, disrupt, wait until steady, on a stage that is open. Raises as `rehearse`.
+
+    `schedule` hears the stage's history, and plays the rehearsal's faults.
+    """
     patience = Patience(stage, rehearsal)
     await patience.wait("the service to become steady", _is_settled, fail_early=True)
     desired_count = stage.orchestrator.world.settings.service.desired_count
@@ -197,12 +223,19 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
             keeps_sessions = find_platform(rehearsal.platform).keeps_sessions
             if not await warm_up(stage, probe, is_needed=rehearsal.needs_warm_up and keeps_sessions):
                 stage.history.record("mark", name="not-warmed-up")
-            is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
-            await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
-            # What is said a moment after the fact (completed, then steady: O6, O13) belongs to it, in virtual time too.
-            said = max((event.at for event in stage.orchestrator.world.service_events), default=0.0)
-            stage.history.record("mark", name="steady", t=max(stage.clock.now(), said))
-            await together(stage, asyncio.sleep(2 * probe_of.delay_s + 1.0))
+            chance = Random(f"faults {seed}")
+            scene = Scene(cast("FaultyStage", stage), stage_name, probe, chance, rehearsal.speed)
+            async with schedule.playing(scene):
+                is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
+                await patience.wait(
+                    f"the {rehearsal.disruption} to end in a steady state",
+                    lambda world: is_over(world) and schedule.is_over(world, stage.clock.now()),
+                )
+                # What is said a moment after the fact (completed, then steady: O6, O13) belongs to it, in virtual time
+                # too.
+                said = max((event.at for event in stage.orchestrator.world.service_events), default=0.0)
+                stage.history.record("mark", name="steady", t=max(stage.clock.now(), said))
+                await together(stage, asyncio.sleep(2 * probe_of.delay_s + 1.0))
     finally:
         await _restored(stage, desired_count)
 
@@ -261,7 +294,9 @@ def patience_s(rehearsal: Rehearsal) -> float:
     )
     if rehearsal.disruption in (Disruption.BAD_IMAGE, Disruption.CRASHING_IMAGE):
         rounds += failure_threshold(service.circuit_breaker, service.desired_count)
-    return 2 * rounds * (start_s + stop_s + fail_s + settings.task_definition.stop_timeout_s) + _MARGIN_S
+    rounds += len(rehearsal.faults)  # each may cost a task, and asks for no more than its own time besides
+    asked_s = sum(plan.longest_s for plan in rehearsal.faults) / rehearsal.speed
+    return 2 * rounds * (start_s + stop_s + fail_s + settings.task_definition.stop_timeout_s) + asked_s + _MARGIN_S
 
 
 def _is_hopeless(world: World) -> bool:
@@ -322,6 +357,7 @@ def record_settings(stage: Stage, rehearsal: Rehearsal, *, stage_name: str = "lo
         "seed": rehearsal.seed,
         "disruption": JUDGED_AS[rehearsal.disruption],
         "disruption_name": rehearsal.disruption.value,
+        "faults": [str(plan) for plan in rehearsal.faults],
         "strategy": rehearsal.strategy,
         "platform": rehearsal.platform,
         "command": rehearsal.command,

@@ -11,8 +11,10 @@ from rollproof.core.errors import UsageError
 from rollproof.disruptions import BadCommands, Disruption, check_possible
 from rollproof.history import Record, read_history
 from rollproof.platforms import check_platform
-from rollproof.rehearsal import Rehearsal, Rehearsed, play, record_settings, run_directory, stage_plan
+from rollproof.rehearsal import Rehearsal, Rehearsed, check_faults, play, record_settings, run_directory, stage_plan
 from rollproof.report import write_reports
+from rollproof.sim.faults.fault import SIM
+from rollproof.sim.faults.schedule import FaultSchedule
 from rollproof.sim.modules import App, Applications, modules_restored
 from rollproof.sim.process import Programme
 from rollproof.sim.programmes import CRASHES_AT_START, NEVER_LISTENS, application
@@ -35,6 +37,7 @@ def rehearse_in_process(
     `rehearsal.rehearse`, and UsageError for a subject that is no application of Python.
     """
     rehearsal = replace(rehearsal, speed=1.0, bad_commands=IN_PROCESS)
+    check_faults(rehearsal, SIM)
     check_possible(
         rehearsal.disruption,
         desired_count=rehearsal.settings.service.desired_count,
@@ -46,9 +49,10 @@ def rehearse_in_process(
         plan = stage_plan(rehearsal, run_dir, run_dir)
 
         async def run() -> None:
-            async with open_sim_stage(loop, plan, programmes, listener) as stage:
-                record_settings(stage, rehearsal, stage_name="sim")
-                await play(stage, rehearsal)
+            schedule = FaultSchedule(rehearsal.faults)
+            async with open_sim_stage(loop, plan, programmes, schedule.listener(listener)) as stage:
+                record_settings(stage, rehearsal, stage_name=SIM)
+                await play(stage, rehearsal, schedule, stage_name=SIM)
 
         with modules_restored(), virtual(rehearsal.seed) as loop:
             task = loop.create_task(run(), name="rehearsal")

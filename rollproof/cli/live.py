@@ -63,6 +63,8 @@ class Live:
         match record["kind"]:
             case "service_event":
                 self._say(record, short(str(record["message"])))
+            case "mark" if record["name"] in ("fault-ended", "fault-not-played"):
+                self._say(record, f"-- {record['name'].replace('-', ' ')}: {short(str(record['detail']))}")
             case "mark":
                 self._phase = _BEATS.get(str(record["name"]), str(record["name"]))
                 self._say(record, f"-- {self._phase}")

@@ -12,6 +12,7 @@ from rollproof.cli import (
     compare,
     deploy,
     down,
+    faults,
     knobs,
     matrix,
     predict,
@@ -46,6 +47,7 @@ for name, module in {
     "compare": compare,
     "matrix": matrix,
     "knobs": knobs,
+    "faults": faults,
     "predict": predict,
 }.items():
     app.command(name, epilog=module.EXAMPLES)(module.command)

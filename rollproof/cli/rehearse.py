@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from rollproof.cli import client_flags as c
+from rollproof.cli import faults
 from rollproof.cli import options as o
 from rollproof.cli.live import Live
 from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, check_stage, play
@@ -20,8 +21,9 @@ from rollproof.core.platforms import FARGATE
 from rollproof.disruptions import Disruption
 from rollproof.platforms import check_platform, probe_on_platform
 from rollproof.probe import CookieMode, Era, Increments, ProbeOptions, SessionIds, flags
-from rollproof.rehearsal import Rehearsal
+from rollproof.rehearsal import Rehearsal, check_faults
 from rollproof.report import render_terminal, summary_json
+from rollproof.sim.faults.plan import parse_faults
 from rollproof.strategies import clients_of, fails_at_once
 from rollproof.verdict.model import Outcome, Verdict
 
@@ -41,6 +43,8 @@ rollproof rehearse --set deregistration_delay_s=30 --set sticky_overrides_drain=
 
 rollproof rehearse --disruption bad-image                does the circuit breaker save the sessions?
 
+rollproof rehearse --stage sim --disruption none --fault "network-cut at warmed-up + 10 s for 60 s"
+
 rollproof rehearse --platform lambda --strategy memory   instances frozen between calls, and new at each
 
 rollproof rehearse --stage docker                        the same with containers and nginx
@@ -52,6 +56,15 @@ Exit codes: 0 pass, 1 a session was lost, 2 usage, 3 nothing was proved.
 
 DisruptionOption = Annotated[
     Disruption, typer.Option(envvar="ROLLPROOF_DISRUPTION", help="What is done to the service.")
+]
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="LINE",
+        help="Something that goes wrong meanwhile: 'hang at target draining + 3 s for 30 s'. Repeatable. "
+        "`rollproof faults` lists them.",
+    ),
 ]
 Name = Annotated[str, typer.Option(help="Of the run's directory.", rich_help_panel=o.STAGE)]
 Timeout = Annotated[
@@ -71,6 +84,7 @@ def command(
     strategy: o.Strategy = "",
     platform: o.PlatformOption = FARGATE,
     disruption: DisruptionOption = Disruption.ROLLING,
+    fault: FaultOption = None,
     set_: o.Set = None,
     config: o.ConfigFile = None,
     speed: o.Speed = 10.0,
@@ -99,7 +113,11 @@ def command(
     verbose: o.Verbose = False,
 ) -> None:
     """Rehearse a rollout once, and say whose session survived it."""
+    if "help" in (fault or ()):
+        faults.command()
+        return
     o.check_port(port)
+    planned = parse_faults(fault or ())
     if not timeout >= 0:
         raise UsageError(f"--timeout {timeout:g} is out of range", hint="0 or more seconds")
     player = PLAYERS[stage]
@@ -140,8 +158,9 @@ def command(
         name=name or f"{strategy or ('sample' if chosen.subject.is_sample else 'own')}-{disruption}",
         timeout_s=timeout, command=o.command_line(), strategy=strategy, balancer=balancer or player.balancer,
         probe_given=tuple(sorted(probe_given)), needs_warm_up=not fails_at_once(strategy),
-        platform=platform,
+        platform=platform, faults=planned,
     )  # fmt: skip
+    check_faults(rehearsal, stage.value)
     check_platform(platform, rehearsal.settings, probe, disruption)
     check_stage(player, rehearsal)
     for note in chosen.subject.notes:

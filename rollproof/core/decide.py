@@ -14,6 +14,7 @@ from rollproof.core import target_group as tg
 from rollproof.core.names import target_group_arn
 from rollproof.core.routing_table import RoutingTable
 from rollproof.core.service import decide_service
+from rollproof.core.spot import killed_at
 from rollproof.core.task import Task, TaskStatus
 from rollproof.core.world import World
 
@@ -81,8 +82,7 @@ def _timers(world: World, task: Task) -> Iterator[tuple[float, c.Command]]:
             if not task.signalled:
                 yield task.stopping_at, c.SignalContainer(task.id)
             elif task.killed_at is None:
-                stop_timeout_s = world.definitions[task.definition].stop_timeout_s
-                yield task.stopping_at + stop_timeout_s, c.KillContainer(task.id)
+                yield killed_at(world, task, task.stopping_at), c.KillContainer(task.id)
         case TaskStatus.DEPROVISIONING if task.execution_stopped_at is not None:
             yield task.execution_stopped_at + timing.deprovisioning_s, c.AdvanceTask(task.id, TaskStatus.STOPPED)
         case TaskStatus.STOPPED if task.stopped_at is not None and _may_remove(world, task):

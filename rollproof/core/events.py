@@ -94,8 +94,35 @@ class TaskStopRequested:
     reason: str = ""
 
 
+# --- from below: what becomes of AWS's own machines ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SpotInterrupted:
+    """Fargate Spot takes a task's capacity back; two minutes from now it is gone."""
+
+    task_id: str
+
+
+@dataclass(frozen=True)
+class ZoneAvailabilityChanged:
+    """An Availability Zone can place no task any more, or can again. What runs there is not touched by that."""
+
+    zone: str
+    is_available: bool
+
+
+@dataclass(frozen=True)
+class NodeLagChanged:
+    """A load balancer node learns of draining `lag_s` later than the others; 0: with them again."""
+
+    node: str
+    lag_s: float
+
+
 ContainerEvent = (
     ContainerStarted | ContainerStartFailed | ContainerExited | ContainerHealthChanged | TaskProtectionChanged
 )
 RequestedEvent = ServiceUpdateRequested | TaskStopRequested
-Event = ContainerEvent | HealthCheckAnswered | RequestedEvent
+InfrastructureEvent = SpotInterrupted | ZoneAvailabilityChanged | NodeLagChanged
+Event = ContainerEvent | HealthCheckAnswered | RequestedEvent | InfrastructureEvent

@@ -224,6 +224,7 @@ _BEHAVIOUR_KNOBS = (
     Knob("sticky_overrides_drain", "behaviour.sticky_overrides_drain", _BOOL,
          "a valid cookie keeps reaching a draining target; AWS's wording says it does not"),
     Knob("stop_task_drains", "behaviour.stop_task_drains", _BOOL, "StopTask deregisters and waits before SIGTERM"),
+    Knob("spot_drains", "behaviour.spot_drains", _BOOL, "a Spot interruption deregisters a task before SIGTERM"),
     Knob("nodes", "behaviour.nodes", _INT, "load balancer nodes, each with a view of its own", 1, 100,
          source="ALB-UG: at least one a zone"),
 )  # fmt: skip

@@ -104,6 +104,9 @@ def _zones(held: Mapping[str, int]) -> str:
     return ", ".join(f"{held[zone]} tasks in {zone}" for zone in fullest)
 
 
+SPOT_REASON = "Your Spot Task was interrupted."
+"""`stoppedReason`. ECS-DG/fargate-capacity-providers."""
+
 CONTAINER_HEALTH_REASON = "Task failed container health checks"
 """`stoppedReason`. ECS-DG/stopped-task-error-codes."""
 

@@ -122,6 +122,12 @@ def short_of_floor(world: World, now: float) -> int:
     return floor(world) - held
 
 
+def able_zones(world: World) -> tuple[str, ...]:
+    """Those that can place a task; all of them where none can, since nothing says what ECS then does."""
+    zones = world.settings.service.availability_zones
+    return tuple(zone for zone in zones if zone not in world.impaired_zones) or zones
+
+
 def emit(message: str) -> c.Command:
     return c.EmitServiceEvent(message)
 

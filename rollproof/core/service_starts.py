@@ -8,6 +8,7 @@ from rollproof.core import commands as c
 from rollproof.core import deployment as d
 from rollproof.core import messages, names
 from rollproof.core.service_census import (
+    able_zones,
     ceiling,
     emit,
     floor,
@@ -62,7 +63,7 @@ def start(world: World, now: float) -> list[c.Command]:
     for deployment, replaces in _starts(world, now)[: max(0, room(world))]:
         number += 1
         task_id = names.task_id(world.seed, number)
-        zone = _thinnest(service.availability_zones, deployment.id, own, zones)
+        zone = _thinnest(able_zones(world), deployment.id, own, zones)
         own[deployment.id, zone] += 1
         zones[zone] += 1
         (replacing if replaces else plain).append(task_id)

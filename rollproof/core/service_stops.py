@@ -11,8 +11,18 @@ from collections import Counter
 from rollproof.core import commands as c
 from rollproof.core import deployment as d
 from rollproof.core import messages, names
-from rollproof.core.service_census import bakes, emit, floor, has_begun, is_healthy, replacement_of, room, wanted_of
+from rollproof.core.service_census import (
+    bakes,
+    emit,
+    floor,
+    has_begun,
+    is_healthy,
+    replacement_of,
+    room,
+    wanted_of,
+)
 from rollproof.core.service_health import _fails_checks
+from rollproof.core.spot import is_signal_due
 from rollproof.core.task import StopCode, Task, TaskStatus
 from rollproof.core.world import World
 
@@ -52,15 +62,16 @@ def _is_report_due(world: World, task: Task, now: float) -> bool:
 def signal(world: World, now: float) -> list[c.Command]:
     """The stop signal comes when the target is gone, never before: after the *full* delay, however idle.
 
-    ECS-DG-now/load-balancer-connection-draining: ECS waits for UNUSED. O1: SIGTERM on the next pass.
+    ECS-DG-now/load-balancer-connection-draining: ECS waits for UNUSED. O1: SIGTERM on the next pass. A Spot
+    interruption does not wait for longer than its warning allows (spot.py).
     """
     return [
         c.SignalContainer(task.id)
         for task in world.tasks.values()
         if task.known is TaskStatus.DEACTIVATING
         and task.address
-        and task.address not in world.targets
         and not task.is_draining_due
+        and (task.address not in world.targets or is_signal_due(world, task, now))
     ]
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 
 from rollproof.core import commands as c
 from rollproof.core import messages, names
-from rollproof.core.service_census import emit, room, wanted_of
+from rollproof.core.service_census import able_zones, emit, room, wanted_of
 from rollproof.core.world import World
 
 
@@ -27,7 +27,7 @@ def rebalance(world: World, now: float) -> list[c.Command]:
         return []
     held = Counter(dict.fromkeys(service.availability_zones, 0))
     held.update(x.availability_zone for x in tasks)
-    thin = min(held, key=lambda zone: (held[zone], zone))
+    thin = min(able_zones(world), key=lambda zone: (held[zone], zone))
     movable = {x.availability_zone for x in tasks if not x.is_protected(now)}
     if not any(held[zone] - held[thin] > 1 for zone in held):
         return [emit(messages.balanced(service.name, held))] if _is_under_way(world) else []

@@ -167,6 +167,9 @@ class Behaviour:
     stop_task_drains: bool = (
         True  # StopTask deregisters and waits before SIGTERM. WN-2023-02-13; the wait is [inferred]
     )
+    spot_drains: bool = (
+        True  # Fargate Spot deregisters before SIGTERM. WN-2023-02-13; CR#2673 (2025) reports it does not
+    )
     nodes: int = 2  # load balancer nodes, each with its own view
 
 

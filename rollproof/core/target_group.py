@@ -89,6 +89,7 @@ class Rules:
     seed: int
     platform: PlatformSettings = ECS
     availability_zones: tuple[str, ...] = ()
+    node_lag_s: Mapping[str, float] = field(default_factory=dict)  # nodes that learn later than they should
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -209,7 +210,8 @@ def _failure(answer: HealthCheckAnswered) -> tuple[str, str]:
 def learned_at(target: Target, node_id: str, rules: Rules) -> float | None:
     """When this node stops sending new requests to a draining target; None while it is not draining.
 
-    `drain_propagation_s` with the node's own share of the jitter, never past the end of the delay.
+    `drain_propagation_s` with the node's own share of the jitter, and what it lags behind on top; never past the end
+    of the delay.
     """
     if target.draining_at is None:
         return None
@@ -217,6 +219,7 @@ def learned_at(target: Target, node_id: str, rules: Rules) -> float | None:
     if lag > 0:
         jitter = fraction(rules.seed, "lag", node_id, target.id) - 0.5
         lag = max(0.0, lag + jitter * rules.timing.drain_propagation_jitter_s)
+    lag += rules.node_lag_s.get(node_id, 0.0)
     return target.draining_at + min(lag, rules.settings.deregistration_delay_s)
 
 

@@ -39,6 +39,7 @@ class Timing:
     pull_stop_s: float = _timing(17.5, "ECS-DG/ecs_cwe_events, O12: 20.7 / 17.4 s after createdAt", "observed")
     running_after_registration_s: float = _timing(8.5, "O3: registered 18:10:50.8, startedAt 18:10:59.1", "observed")
     running_after_pull_s: float = _timing(2.5, "O12: pull stop to RUNNING 3.0 / 2.1 s, no load balancer", "observed")
+    spot_warning_s: float = _timing(120.0, "ECS-DG/fargate-capacity-providers: a two-minute warning", "doc")
     deprovisioning_s: float = _timing(16.0, "O10: DEPROVISIONING to STOPPED 16 s", "observed")
 
     # The target group

@@ -14,7 +14,7 @@ from typing import assert_never
 from rollproof.core import commands as c
 from rollproof.core import deployment as d
 from rollproof.core import events as e
-from rollproof.core import names
+from rollproof.core import messages, names
 from rollproof.core import target_group as tg
 from rollproof.core import task as t
 from rollproof.core.errors import IllegalTransition
@@ -47,6 +47,8 @@ class World:
     tasks_made: int = 0
     deployments_made: int = 1
     is_steady: bool = False
+    impaired_zones: tuple[str, ...] = ()  # can place no task
+    node_lag_s: Mapping[str, float] = field(default_factory=dict)  # node -> how much later it learns of draining
     service_events: tuple[ServiceEvent, ...] = ()
 
     @property
@@ -56,8 +58,15 @@ class World:
     @property
     def rules(self) -> tg.Rules:
         settings = self.settings
-        zones = settings.service.availability_zones
-        return tg.Rules(settings.target_group, settings.behaviour, self.timing, self.seed, settings.platform, zones)
+        return tg.Rules(
+            settings.target_group,
+            settings.behaviour,
+            self.timing,
+            self.seed,
+            settings.platform,
+            settings.service.availability_zones,
+            self.node_lag_s,
+        )
 
     def deployment(self, number: str) -> d.Deployment:
         return next(x for x in self.deployments if x.number == number)
@@ -96,6 +105,8 @@ def apply(world: World, happened: e.Event | c.Command, now: float) -> World:
             return _update_service(world, happened, now)
         case e.TaskStopRequested():
             return _stop_requested(world, happened, now)
+        case e.SpotInterrupted() | e.ZoneAvailabilityChanged() | e.NodeLagChanged():
+            return _apply_infrastructure_event(world, happened, now)
         case e.HealthCheckAnswered(target_id=target_id):
             if target_id not in world.targets:
                 return world
@@ -178,6 +189,27 @@ def _stop_requested(world: World, asked: e.TaskStopRequested, now: float) -> Wor
     reason = f"Task stopped by user: {asked.reason}" if asked.reason else "Task stopped by user"
     drains = world.settings.behaviour.stop_task_drains
     return _with_task(world, t.decide_stop(task, t.StopCode.USER_INITIATED, reason, drains=drains, now=now))
+
+
+# --- what becomes of AWS's own machines --------------------------------------------------------------------
+
+
+def _apply_infrastructure_event(world: World, happened: e.InfrastructureEvent, now: float) -> World:
+    match happened:
+        case e.SpotInterrupted(task_id=task_id):
+            task = world.tasks.get(task_id)
+            if task is None:
+                return world
+            code, drains = t.StopCode.SPOT_INTERRUPTION, world.settings.behaviour.spot_drains
+            return _with_task(world, t.decide_stop(task, code, messages.SPOT_REASON, drains=drains, now=now))
+        case e.ZoneAvailabilityChanged(zone=zone, is_available=is_available):
+            others = {x for x in world.impaired_zones if x != zone}
+            return replace(world, impaired_zones=tuple(sorted(others if is_available else others | {zone})))
+        case e.NodeLagChanged(node=node, lag_s=lag_s):
+            others_lag = {k: v for k, v in world.node_lag_s.items() if k != node}
+            return replace(world, node_lag_s=others_lag | ({node: lag_s} if lag_s > 0 else {}))
+        case _:
+            assert_never(happened)
 
 
 # --- what runtimes report --------------------------------------------------------------------------------

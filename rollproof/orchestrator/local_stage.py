@@ -29,6 +29,7 @@ from rollproof.orchestrator.health_checker import HealthChecker
 from rollproof.orchestrator.loop import Orchestrator
 from rollproof.orchestrator.redis_outage import command_counts, need_redis, restart_redis
 from rollproof.orchestrator.redis_server import RedisServer, provide_redis
+from rollproof.orchestrator.runtimes.freezer import ProcessFreezer
 from rollproof.orchestrator.runtimes.port_pool import PortPool
 from rollproof.orchestrator.runtimes.process import ProcessRuntime
 from rollproof.orchestrator.runtimes.process_usage import cpu_seconds
@@ -42,6 +43,7 @@ from rollproof.orchestrator.stage_files import (
     redis_dir,
     runtime_dir,
     store_file,
+    tasks_dir,
     write_plan,
 )
 from rollproof.orchestrator.stage_state import StageState
@@ -107,7 +109,17 @@ class LocalStage:
     async def kill_task(self, task_id: str) -> None:
         """The fault "a task dies": SIGKILL from outside, unknown to the scheduler."""
         self.history.record("fault", name="crash", target=task_id)
-        await self._runtime.signal(task_id, "SIGKILL")
+        await self.signal_task(task_id, "SIGKILL")
+
+    async def signal_task(self, task_id: str, signal: str) -> None:
+        """A signal from outside to a task's process: SIGKILL, SIGSTOP, SIGCONT. Nothing is recorded."""
+        task = self.orchestrator.world.tasks.get(task_id)
+        if signal == "SIGKILL":
+            await self._runtime.signal(task_id, signal)
+        elif task is not None:
+            freezer = ProcessFreezer(tasks_dir(self.plan.state_dir))
+            change = freezer.freeze if signal == "SIGSTOP" else freezer.thaw
+            await asyncio.to_thread(change, task.address)
 
     async def restart_redis(self) -> None:
         """The fault "Redis restarts": killed, and started again with nothing in it."""

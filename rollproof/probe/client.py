@@ -57,6 +57,10 @@ class McpClient:
         await self.answering.close()
         await self._wire.close()
 
+    def lose_cookies(self) -> None:
+        """The session id stays; what leads back to its task is gone."""
+        self._wire.lose_cookies()
+
     async def initialize(self) -> Answer:
         """Open a session without naming an earlier one. Its id and version are settled on success; until then the
         earlier ones stay, for whatever else this client has in flight."""

@@ -50,6 +50,10 @@ class CookieJar:
     def header(self) -> str:
         return "; ".join(f"{name}={value}" for name, value in self._kept.items())
 
+    def clear(self) -> None:
+        """The client has lost what it had."""
+        self._kept.clear()
+
     def update(self, lines: Iterable[str], at: float) -> tuple[CookieChange, ...]:
         """Apply Set-Cookie lines received at UNIX time `at`; returns the changed ones, first issues excluded."""
         changes = []

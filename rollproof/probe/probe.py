@@ -60,6 +60,8 @@ class Probe:
         self._transports = transports or http_transports(options)
         self._new_id = new_id
         self._run_id = token_hex(4)  # two probes of one server are not to mistake each other's announcements
+        self._at_work: dict[str, tuple[ProbeSession, asyncio.Task[None]]] = {}
+        self._reopen: Callable[[str], None] = lambda _name: None
         self._settled = asyncio.Event()  # warmed up, or ended
         self._all_tried = asyncio.Event()  # likewise
 
@@ -74,8 +76,15 @@ class Probe:
             operation_s = self.options.delay_s * max(len(each.plan.steps("", 1)) for each in found.values())
             phases = spread(self.options.sessions, operation_s, self._random)
             async with asyncio.TaskGroup() as group:
+
+                def begin(index: int, phase_s: float, again: int = 0) -> None:
+                    session = self._session(index, phase_s, found, again)
+                    self._at_work[session.name] = session, group.create_task(session.run(stop))
+
+                self._reopen = lambda name: begin(*self._place_of(name))
                 for index, phase_s in enumerate(phases):
-                    group.create_task(self._session(index, phase_s, found).run(stop))
+                    begin(index, phase_s)
+            self._reopen = lambda _name: None
             self._recorder.record("mark", name="probe-ended")
         finally:
             self._settled.set()
@@ -105,6 +114,32 @@ class Probe:
                 hint="does the server work at all? Try it with one session",
             )
 
+    # --- what faults do to clients ------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Sessions whose clients are at work."""
+        return tuple(name for name, (_, task) in self._at_work.items() if not task.done())
+
+    def lose_cookies(self, name: str) -> None:
+        """The client forgets its cookies, and nothing else."""
+        self._at_work[name][0].lose_cookies()
+
+    async def crash(self, name: str) -> None:
+        """The client dies: its kernel closes its connections, and what it was waiting for nobody hears."""
+        task = self._at_work[name][1]
+        task.cancel()
+        await asyncio.wait({task})
+        self._recorder.record("session", session=name, event="crashed")
+
+    def reopen(self, name: str) -> None:
+        """As a new client, with a session of its own: "s02" comes back as "s02-2"."""
+        self._reopen(name)
+
+    def _place_of(self, name: str) -> tuple[int, float, int]:
+        first, _, again = name.partition("-")
+        return int(first[1:]) - 1, 0.0, int(again or 1) + 1
+
     async def _discover(self, stop: asyncio.Event) -> Mapping[Era, Discovery] | None:
         """What each era that is spoken finds; None if told to stop meanwhile."""
         search = asyncio.create_task(self._search())
@@ -127,13 +162,16 @@ class Probe:
     def _wire(self, cookies: CookieMode) -> Wire:
         return Wire(self.options, self._transports, CookieJar(self.options.endpoint, cookies), self._clock)
 
-    def _session(self, index: int, phase_s: float, found: Mapping[Era, Discovery]) -> ProbeSession:
-        """Both eras take turns; which sessions are slow, and which activity each begins with, is counted within one."""
+    def _session(self, index: int, phase_s: float, found: Mapping[Era, Discovery], again: int = 0) -> ProbeSession:
+        """`again`: its place was that of one that crashed; this number goes into its name, and nobody waits for it.
+
+        Both eras take turns; which sessions are slow, and which activity each begins with, is counted within one."""
         position, turn = divmod(index, len(self.options.eras))
         era = self.options.eras[turn]
         options, plan = self.options.in_era(era), found[era].plan
         name = f"s{index + 1:0{len(str(options.sessions))}d}"
-        first_pause_s = options.ramp_up_s * index / options.sessions + phase_s
+        name += f"-{again}" if again else ""
+        first_pause_s = 0.0 if again else options.ramp_up_s * index / options.sessions + phase_s
         is_slow = bool(options.slow_every) and position % options.slow_every == 0
         warm_activities = self.options.first_activities
 
@@ -149,8 +187,8 @@ class Probe:
             client=new_client(),
             new_client=new_client,
             log=SessionLog(name, era.value, self._recorder, self.progress),
-            on_warm=self._note_warm,
-            on_tried=self._note_tried,
+            on_warm=_nobody_waits if again else self._note_warm,
+            on_tried=_nobody_waits if again else self._note_tried,
         )
 
     def _note_warm(self) -> None:
@@ -178,6 +216,10 @@ class Probe:
         }
         for name, value in facts.items():
             self._recorder.record("setting", name=f"probe.{name}", value=value, source="the server")
+
+
+def _nobody_waits() -> None:
+    pass
 
 
 def _plain(value: object) -> object:

@@ -57,7 +57,7 @@ class ProbeSession:
         on_warm: Callable[[], None],
         on_tried: Callable[[], None] = lambda: None,
     ) -> None:
-        self._name = name
+        self.name = self._name = name
         self._options = options
         self._plan = plan
         self._pace = pace
@@ -98,6 +98,9 @@ class ProbeSession:
         finally:
             self._activities.close()
             await self._client.close_wire()
+
+    def lose_cookies(self) -> None:
+        self._client.lose_cookies()
 
     async def _work(self, stop: asyncio.Event) -> None:
         over = asyncio.Event()

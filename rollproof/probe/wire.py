@@ -65,6 +65,9 @@ class Wire:
     async def close(self) -> None:
         await self._transport.aclose()
 
+    def lose_cookies(self) -> None:
+        self._jar.clear()
+
     @asynccontextmanager
     async def on_new_connections(self) -> AsyncIterator[Wire]:
         """The same client, cookies included, on connections that end with the block."""

@@ -12,7 +12,7 @@ import errno
 import itertools
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rollproof.sim.process import CURRENT, SimProcess
@@ -63,6 +63,14 @@ class Network:
         """Rules or processes have changed: what was held up may move now."""
         for transport in list(self._transports):
             transport.flush()
+
+    def hold(self, rule: str, host: str) -> None:
+        """What `host` sends is held up from now on, as long as the rule stands. It still accepts connections."""
+
+        def held(source: str, destination: str, path: Path) -> Path:
+            return replace(path, is_cut=True) if source == host and destination != host else path
+
+        self.rules[rule] = held
 
     def drop(self, process: SimProcess) -> None:
         """A process has ended: its peers are told by FIN, as its kernel would; it hears nothing any more."""

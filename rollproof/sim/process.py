@@ -57,6 +57,8 @@ class SimProcess:
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.exit_code: int | None = None
         self.is_frozen = self.is_told_to_stop = False
+        self.wall_clock_s = 0.0  # how far its wall clock is off
+        self._pending: list[int] = []  # signals that a stopped process has yet to take
         self._log, self._on_exit = log, on_exit
         self._main: asyncio.Task[int] | None = None
         self._context = contextvars.copy_context()
@@ -85,8 +87,9 @@ class SimProcess:
         if number == signal.SIGKILL:
             self._end(KILLED)
         elif number in (signal.SIGSTOP, signal.SIGCONT):
-            self.is_frozen = number == signal.SIGSTOP
-            self.network.refresh()
+            self._freeze(is_frozen=number == signal.SIGSTOP)
+        elif self.is_frozen:
+            self._pending.append(number)
         else:
             self.is_told_to_stop = True
             if handler := self.handlers.get(number):
@@ -94,6 +97,22 @@ class SimProcess:
                 self.signalled.set()
             else:
                 self._end(128 + number)
+
+    def _freeze(self, *, is_frozen: bool) -> None:
+        """While it is stopped nothing reaches it and nothing leaves it; signals but SIGKILL wait in its kernel."""
+        self.is_frozen = is_frozen
+        if is_frozen:
+            self.network.hold(self._frozen_rule, self.host)
+            return
+        self.network.rules.pop(self._frozen_rule, None)
+        self.network.refresh()
+        pending, self._pending = self._pending, []
+        for number in pending:
+            self.send_signal(number)
+
+    @property
+    def _frozen_rule(self) -> str:
+        return f"frozen {self.name}"
 
     def default_action(self, number: int) -> None:
         """It has sent itself a signal that it has no handler for."""
@@ -115,6 +134,8 @@ class SimProcess:
     def _end(self, code: int) -> None:
         self.exit_code = code
         self.network.drop(self)
+        if self.network.rules.pop(self._frozen_rule, None) is not None:
+            self.network.refresh()  # its kernel ends the connections of a stopped process as of any other
         for task in list(self.tasks):
             task.cancel()
         self._on_exit(code)

@@ -61,6 +61,12 @@ class SimRedis:
         """It forgets everything."""
         self._data = _new_data()
 
+    def forget(self) -> None:
+        """FLUSHALL: the same, with its connections kept."""
+        with self._data.lock:
+            for database in self._data.dbs.values():
+                database.clear()
+
     def close(self) -> None:
         self.stop()
 

@@ -30,6 +30,7 @@ from rollproof.sim.loop import BEGINS_AT_S, VirtualLoop
 from rollproof.sim.process import Programme
 from rollproof.sim.redis import SimRedis
 from rollproof.sim.runtime import SimRuntime
+from rollproof.sim.succession import RuledChecker, Succession
 from rollproof.sim.virtual import EPOCH_S
 
 REDIS_RESTART_S = 2.0
@@ -55,16 +56,23 @@ class SimStage:
         self.loop, self.plan, self.redis = loop, plan, redis
         self.network = loop.network
         self._clock = StageClock(EPOCH_S, BEGINS_AT_S)
-        self.history = HistoryFile(plan.run_dir / "history.jsonl", self._clock, listener)
+        self.history = _CountingHistory(plan.run_dir / "history.jsonl", self._clock, listener)
         self.agent = SimAgent()
         health_path = plan.settings.target_group.health_check.path
         self.runtime = SimRuntime(self.network, programmes, health_path=health_path, agent=self.agent)
         self.load_balancer = SimBalancer(loop, plan.seed, plan.run_dir / "access.log")
-        self.checker = HealthChecker()
+        self.checker = RuledChecker(HealthChecker())
         self.store: Store = _LastState()
         world = create_world(plan.settings, plan.timing, plan.seed, self._clock.now())
-        self.orchestrator = self.make_orchestrator(StageState(world, self._clock))
+        first = self.make_orchestrator(StageState(world, self._clock))
+        self.orchestrator = Succession(first, self._successor)
         self.running: asyncio.Task[Any] = loop.create_task(self.orchestrator.run(), name="orchestrator")
+
+    def _successor(self) -> Orchestrator:
+        """An orchestrator that goes on from what a killed one has saved last."""
+        saved = self.store.load()
+        assert saved is not None  # noqa: S101 - a stage is steady, and so saved, before it can be hurt
+        return self.make_orchestrator(StageState.adopt(saved), self.history.requests)
 
     def make_orchestrator(self, state: StageState, requests_recorded: int = 0) -> Orchestrator:
         return Orchestrator(
@@ -95,7 +103,10 @@ class SimStage:
 
     async def kill_task(self, task_id: str) -> None:
         self.history.record("fault", name="crash", target=task_id)
-        await self.runtime.signal(task_id, "SIGKILL")
+        await self.signal_task(task_id, "SIGKILL")
+
+    async def signal_task(self, task_id: str, signal: str) -> None:
+        await self.runtime.signal(task_id, signal)
 
     async def restart_redis(self) -> None:
         if self.redis is None:
@@ -123,6 +134,16 @@ class SimStage:
         if self.redis is not None:
             self.redis.close()
         self.history.close()
+
+
+class _CountingHistory(HistoryFile):
+    """Knows how many `requests` are in it: an orchestrator that takes over records none of them again."""
+
+    requests = 0
+
+    def record(self, kind: str, /, **fields: Any) -> None:
+        self.requests += kind == "request"
+        super().record(kind, **fields)
 
 
 class _LastState:

@@ -9,8 +9,16 @@ own life, so the latest transition before the failure is named.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
-from rollproof.verdict.records import Call, History
+from rollproof.verdict.faults import (
+    explained_by,
+    fault_behind_call,
+    fault_behind_transition,
+    lag_behind_transition,
+    said,
+)
+from rollproof.verdict.records import Call, Fault, History
 from rollproof.verdict.rollout import SAME_MOMENT_S, Disruption, Rollout, TaskLife
 from rollproof.verdict.words import at, count, later, short
 
@@ -32,16 +40,33 @@ def cause_of(call: Call, signature: str, served_by: str, rollout: Rollout) -> st
     if rollout.disruption is Disruption.OUTAGE and (life is None or life.leaving_at is None):
         return _after_an_outage(call, what, signature, rollout)
     inferred = ""
+    fault = fault_behind_call(rollout.faults, call, served_by)
     if life is None and not served_by:
         life = _nearest(call, rollout)
         inferred = " (the server names no task: inferred from the time)"
     if life is None:
+        if fault is not None:
+            return explained_by(fault, call, what, signature)
         return f"{what} failed with {signature}; no transition of a task explains it"
     found = decisive(life, call.t, call.started_at, rollout.sticky_overrides_drain)
     who = f"target {life.target_id} (task {short(life.task_id)})" if life.target_id else f"task {short(life.task_id)}"
+    if fault is not None and (found is None or fault.t > found.t):
+        return explained_by(fault, call, what, signature)
     if found is None:
         return f"{what} failed with {signature}; {who} had not left by then: the rollout does not explain it"
-    return f"{who} {found.words} at {at(found.t)}; {later(call.t - found.t)} {what} failed with {signature}{inferred}"
+    led_to_it = _led_to(found, life, call, rollout)
+    told = f"{said(led_to_it)}; " if led_to_it is not None else ""
+    told += f"{who} {found.words} at {at(found.t)}"
+    return f"{told}; {later(call.t - found.t)} {what} failed with {signature}{inferred}"
+
+
+def _led_to(found: Transition, life: TaskLife, call: Call, rollout: Rollout) -> Fault | None:
+    """The fault that brought the transition about, or made the session feel it so late; None for a rollout's own."""
+    if rollout.disruption is Disruption.FAULT or found.t < (life.draining_at or inf):
+        return fault_behind_transition(rollout.faults, life.task_id, found.t)
+    if life.obeyed_at is None or call.t < life.obeyed_at:
+        return None
+    return lag_behind_transition(rollout.faults, found.t)
 
 
 def _after_an_outage(call: Call, what: str, signature: str, rollout: Rollout) -> str:

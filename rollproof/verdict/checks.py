@@ -14,6 +14,7 @@ from rollproof.verdict.rollout import Rollout, TaskLife, target_of
 from rollproof.verdict.steps import CLOCK_S
 from rollproof.verdict.words import at, count, short
 
+SPOT = "SpotInterruption"
 Breach = tuple[str, Evidence]
 
 
@@ -31,12 +32,14 @@ def _sigterm_after_the_delay(history: History, rollout: Rollout) -> Check:
     delay = history.setting_s("target_group.deregistration_delay_s")
     visible = history.setting_s("timing.drain_visible_s") or 0.0
     drains = as_flag(history.settings.get("behaviour.stop_task_drains", True))
+    exempt = {"UserInitiated": drains, SPOT: as_flag(history.settings.get("behaviour.spot_drains", True))}
     signalled = [
         life
         for life in rollout.lives
-        if life.sigterm_at is not None and life.healthy_at is not None and (drains or life.stop_code != "UserInitiated")
+        if life.sigterm_at is not None and life.healthy_at is not None and exempt.get(life.stop_code, True)
     ]
-    breaches = [breach for life in signalled if (breach := _early_sigterm(life, delay, visible)) is not None]
+    due = _end_of_warning(history)
+    breaches = [breach for life in signalled if (breach := _early_sigterm(life, delay, visible, due)) is not None]
     return _check(
         "sigterm-after-drain",
         "SIGTERM only after the full deregistration delay",
@@ -46,7 +49,13 @@ def _sigterm_after_the_delay(history: History, rollout: Rollout) -> Check:
     )
 
 
-def _early_sigterm(life: TaskLife, delay: float | None, visible: float) -> Breach | None:
+def _end_of_warning(history: History) -> float | None:
+    """How long after a Spot interruption its SIGTERM may come whatever still drains: core/spot.py."""
+    warning, timeout = history.setting_s("timing.spot_warning_s"), history.setting_s("task_definition.stop_timeout_s")
+    return None if warning is None or timeout is None else max(0.0, warning - timeout)
+
+
+def _early_sigterm(life: TaskLife, delay: float | None, visible: float, due: float | None) -> Breach | None:
     """`visible`: the draining state shows a little after the delay has begun to run (O2: 0.1..1.4 s)."""
     sigterm_at = life.sigterm_at or 0.0
     who = f"task {short(life.task_id)}"
@@ -55,7 +64,10 @@ def _early_sigterm(life: TaskLife, delay: float | None, visible: float) -> Breac
         return f"{who} was sent SIGTERM at {at(sigterm_at)} though its target never drained", evidence
     allowed = [life.draining_at + delay - 2 * visible] if delay is not None else []
     allowed += [t for t in (life.draining_until, life.unused_at) if t is not None]
-    early = max(allowed, default=life.draining_at) - sigterm_at
+    earliest = max(allowed, default=life.draining_at)
+    if life.stop_code == SPOT and due is not None and life.decided_at is not None:
+        earliest = min(earliest, life.decided_at + due)
+    early = earliest - sigterm_at
     if early <= CLOCK_S:
         return None
     waited = sigterm_at - life.draining_at

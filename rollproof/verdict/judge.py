@@ -16,6 +16,7 @@ from rollproof.verdict.activities import broken_by_the_rollout, failures_text, j
 from rollproof.verdict.attribution import with_tasks
 from rollproof.verdict.checks import safety_checks
 from rollproof.verdict.cliff import cliffs_of
+from rollproof.verdict.faults import TAKE_TASKS
 from rollproof.verdict.findings import findings_of
 from rollproof.verdict.findings.story import Story
 from rollproof.verdict.knobs import behaviours, what_ifs
@@ -110,6 +111,7 @@ def _gaps(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]
     """Why nothing was proved; nothing where something was."""
     if not sessions:
         yield "no session called: there was nothing to lose"
+    yield from _unplayed(history)
     if rollout.triggered_at is None:
         yield "the history shows no deployment and no fault: nothing was done to the service"
         return
@@ -119,7 +121,9 @@ def _gaps(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]
     if rollout.disruption is Disruption.OUTAGE:
         yield from _outage_gaps(history, rollout, sessions)
         return
-    if not rollout.replaced:
+    if not rollout.replaced and _needs_no_replacement(rollout):
+        yield from _fault_gaps(rollout, sessions)
+    elif not rollout.replaced:
         yield _nothing_replaced(rollout)
     elif sessions and not any(session.crossed for session in sessions):
         yield (
@@ -130,11 +134,34 @@ def _gaps(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]
         yield f"the rollout had not ended when the history ends, at {at(history.ended_at)}"
 
 
+def _unplayed(history: History) -> Iterator[str]:
+    """Faults that were asked for, and whose moment did not come."""
+    for mark in history.marks:
+        if mark.text == "fault-not-played":
+            yield f"a fault was not played, for its moment did not come: {mark.detail}"
+
+
+def _needs_no_replacement(rollout: Rollout) -> bool:
+    """Only faults were played, and all of them may leave the tasks where they are."""
+    names = {fault.text for fault in rollout.faults}
+    return rollout.disruption is Disruption.FAULT and bool(names) and not names & TAKE_TASKS
+
+
+def _fault_gaps(rollout: Rollout, sessions: Sequence[SessionVerdict]) -> Iterator[str]:
+    """Faults that take no task prove something when a session called before them and after the last one's end."""
+    began_at = min(fault.t for fault in rollout.faults)
+    over_at = max(fault.t if fault.ended_at is None else fault.ended_at for fault in rollout.faults)
+    if not any(s.first_call_at <= began_at and s.last_call_at >= over_at for s in sessions):
+        yield "no session called both before the faults and after them"
+
+
 def _nothing_replaced(rollout: Rollout) -> str:
     if rollout.failed_at is not None:
+        names = ", ".join(dict.fromkeys(fault.text for fault in rollout.faults))
+        meanwhile = f" (faults meanwhile: {names})" if names else ""
         return (
-            "no task was replaced: the deployment failed and the old tasks stayed. No session was tried by a"
-            " replacement"
+            f"no task was replaced: the deployment failed{meanwhile} and the old tasks stayed. No session was tried by"
+            " a replacement"
         )
     return f"no task was replaced after the {rollout.disruption.value} at {at(rollout.triggered_at or 0.0)}"
 
@@ -184,4 +211,6 @@ def _done(history: History, rollout: Rollout) -> str:
     if rollout.disruption is Disruption.OUTAGE:
         return "Redis restarted"
     what = "removed" if history.settings.get("disruption_name") == "scale-in" else "replaced"
-    return f"{count(len(rollout.replaced), 'task')} {what}"
+    done = f"{count(len(rollout.replaced), 'task')} {what}"
+    names = dict.fromkeys(fault.text for fault in rollout.faults)
+    return f"{', '.join(names)} and {done}" if names else done

@@ -19,6 +19,7 @@ OVERRIDES = ("flag", "--", "override", "what-if", "command line", "set ", "rollp
 BEHAVIOURS = {
     "behaviour.sticky_overrides_drain": ("inferred", "ALB-UG/sticky-sessions says no; one experiment read it as yes"),
     "behaviour.stop_task_drains": ("inferred", "WN-2023-02-13; how long it waits is not documented"),
+    "behaviour.spot_drains": ("observed", "WN-2023-02-13 says so; CR#2673 (2025) reports SIGTERM without it"),
     "behaviour.nodes": ("inferred", "the number of load balancer nodes is AWS's own"),
 }
 """Named settings for what documents and observation leave open, with the reason."""

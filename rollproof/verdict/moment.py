@@ -92,7 +92,8 @@ def control_plane(history: History) -> Iterator[Line]:
     for event in history.events:
         yield Line(event.t, _shorter(event.text))
     for mark in history.marks:
-        yield Line(mark.t, f"the play: {mark.text}")
+        what = f": {_shorter(mark.detail)}" if mark.text == "fault-ended" else ""
+        yield Line(mark.t, f"the play: {mark.text}{what}")
     for fault in history.faults:
         yield Line(fault.t, f"fault: {fault.text} {short(fault.detail)}".rstrip())
     for alarm in history.alarms:

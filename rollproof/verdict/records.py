@@ -56,6 +56,11 @@ class Call:
         return self.signature in NO_ANSWER or self.http_status in (None, 502, 504)
 
     @property
+    def is_unanswered(self) -> bool:
+        """The server's own answer did not come, whether or not the call had been sent."""
+        return self.is_unacknowledged or self.signature == NOTHING_SENT
+
+    @property
     def is_write(self) -> bool:
         """Meant to change the session's state: the client gave it a key, or its tool's name says so."""
         return bool(self.key) or self.tool.startswith(WRITE_WORDS)
@@ -170,6 +175,16 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Fault(Text):
+    """`text` is its name, `detail` whom it hit, `told` its parameters. `number` and `plan`: if it was planned."""
+
+    told: str = ""
+    number: int | None = None
+    plan: str = ""
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True)
 class History:
     """All facts of a run by kind, each list in order of `t`. `calls` are without those of `activities`."""
 
@@ -184,7 +199,7 @@ class History:
     requests: tuple[Request, ...] = ()
     events: tuple[Text, ...] = ()
     marks: tuple[Text, ...] = ()
-    faults: tuple[Text, ...] = ()
+    faults: tuple[Fault, ...] = ()
     alarms: tuple[Text, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, Raw] = field(default_factory=dict)  # setting name -> its whole record
@@ -249,7 +264,7 @@ def read(records: Iterable[Any]) -> History:
         requests=tuple(sorted((_request(r) for r in by_kind.get("request", ())), key=lambda q: q.arrived_at)),
         events=texts("service_event", "message"),
         marks=texts("mark", "name", "detail"),
-        faults=texts("fault", "name", "target"),
+        faults=_faults(by_kind.get("fault", ()), by_kind.get("mark", ())),
         alarms=texts("alarm", "name", "state"),
         settings={_text(r, "name"): r.get("value") for r in settings},
         sources={_text(r, "name"): r for r in settings},
@@ -400,6 +415,24 @@ def _arrived_at(record: Raw) -> float:
         return min(t, created - (at - t))
     spans = (as_number(record.get(f"{part}_processing_time")) or 0.0 for part in ("request", "target", "response"))
     return t - sum(max(span, 0.0) for span in spans)
+
+
+def _faults(records: Iterable[Raw], marks: Iterable[Raw]) -> tuple[Fault, ...]:
+    """One that hits several is several; they end together."""
+    ended = {_integer(mark, "fault"): _t(mark) for mark in marks if _text(mark, "name") == "fault-ended"}
+    return tuple(
+        Fault(
+            _t(r),
+            "fault",
+            _text(r, "name"),
+            _text(r, "target"),
+            told=_text(r, "detail"),
+            number=(number := _integer(r, "fault")),
+            plan=_text(r, "plan"),
+            ended_at=None if number is None else ended.get(number),
+        )
+        for r in records
+    )
 
 
 def _t(record: Raw) -> float:

@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 
 from rollproof.core.platforms import FARGATE
 from rollproof.core.settings import Routing
-from rollproof.verdict.records import History, NodeChange, Request, TargetChange, TaskChange, as_flag
+from rollproof.verdict.faults import planned_faults
+from rollproof.verdict.records import Fault, History, NodeChange, Request, TargetChange, TaskChange, as_flag
 
 
 class _Dated(Protocol):
@@ -113,6 +114,7 @@ class Rollout:
     steady_at: float | None
     sticky_overrides_drain: bool
     platform: str = FARGATE
+    faults: tuple[Fault, ...] = ()  # that were planned
     sessions_stay: bool = False  # with their instance, however long it drains: routing by session header
 
     @property
@@ -167,6 +169,7 @@ def read_rollout(history: History) -> Rollout:
         steady_at=_steady_at(history, start if completed_at is None else completed_at) if has_trigger else None,
         sticky_overrides_drain=as_flag(history.settings.get("behaviour.sticky_overrides_drain")),
         platform=str(history.settings.get("platform") or FARGATE),
+        faults=planned_faults(history),
         sessions_stay=history.settings.get("platform.routing") == Routing.BY_SESSION_HEADER,
     )
 

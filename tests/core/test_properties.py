@@ -24,8 +24,8 @@ from rollproof.core.decide import decide
 from rollproof.core.deployment import DeploymentStatus, RolloutState
 from rollproof.core.describe import describe
 from rollproof.core.service_end import is_stuck
-from rollproof.core.settings import CircuitBreaker, ThresholdType
-from rollproof.core.task import Task, TaskStatus
+from rollproof.core.settings import CircuitBreaker, Settings, ThresholdType
+from rollproof.core.task import StopCode, Task, TaskStatus
 from rollproof.core.world import World
 from tests.core.play import Behaviour, Happened, Play, settings
 
@@ -74,7 +74,7 @@ def drain_comes_first(before: World, happened: Happened, after: World, now: floa
     if not isinstance(happened, c.SignalContainer):
         return
     task = before.tasks[happened.task_id]
-    if task.registered_at is None:
+    if task.registered_at is None or task.stop_code is StopCode.SPOT_INTERRUPTION:  # whose two minutes come first
         return
     assert task.address not in before.targets, f"SIGTERM at {now} to a task whose target is still there"
     assert task.deregistered_at is not None
@@ -92,6 +92,8 @@ def draining_is_for_good(before: World, happened: Happened, after: World, now: f
         assert later.draining_at == target.draining_at
         for node in target.nodes:
             was, known = (tg.node_state(x, node, now, after.rules) for x in (target, later))
+            if isinstance(happened, e.NodeLagChanged):
+                continue  # a node may be made to lag again
             assert was is not tg.TargetState.DRAINING or known is tg.TargetState.DRAINING
 
 
@@ -175,6 +177,7 @@ BREAKERS = [
     CircuitBreaker(enable=True, rollback=True),
     CircuitBreaker(True, True, ThresholdType.COUNT, 2, reset_on_healthy_task=False),
 ]
+ZONES = Settings().service.availability_zones
 tasks = st.integers(0, 9)
 
 
@@ -246,6 +249,19 @@ class Rollouts(RuleBasedStateMachine):
         if task := self._pick(number):
             self.play.tell(e.TaskProtectionChanged(task.id, enabled, 10)).run(0)
 
+    @rule(number=tasks)
+    def interrupt(self, number: int) -> None:
+        if task := self._pick(number):
+            self.play.tell(e.SpotInterrupted(task.id)).run(0)
+
+    @rule(zone=st.sampled_from(ZONES), is_available=st.booleans())
+    def impair_zone(self, zone: str, is_available: bool) -> None:
+        self.play.tell(e.ZoneAvailabilityChanged(zone, is_available)).run(0)
+
+    @rule(lag_s=st.sampled_from([0.0, 20.0, 400.0]))
+    def let_node_lag(self, lag_s: float) -> None:
+        self.play.tell(e.NodeLagChanged("node-0", lag_s)).run(0)
+
     @rule(seconds=st.sampled_from([1.0, 9.0, 30.0, 100.0, 700.0]))
     def wait(self, seconds: float) -> None:
         self.play.run(seconds)
@@ -272,6 +288,8 @@ class Rollouts(RuleBasedStateMachine):
         play.exceptions = {x: replace(how, health_status=200) for x, how in play.exceptions.items()}
         for task in play.world.tasks.values():
             play.tell(e.ContainerHealthChanged(task.id, True))
+        for zone in ZONES:
+            play.tell(e.ZoneAvailabilityChanged(zone, True))
         play.deploy(self.revision + 1, Behaviour())
         play.run_until(lambda world: has_ended(world, play.now), at_most_s=10_800)
         if not is_stuck(play.world, play.now):

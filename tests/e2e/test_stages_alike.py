@@ -25,8 +25,6 @@ SOME = [
     ("memory", "rolling"),
     ("resilient", "scale-in"),
     ("stateless", "crash"),
-    ("redis-state", "stop-task"),
-    ("stateless", "crashing-image"),
 ]
 
 

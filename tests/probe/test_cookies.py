@@ -81,3 +81,12 @@ def test_an_expired_cookie_is_deleted() -> None:
     cookies.update(["a=1", "b=2"], NOW)
     cookies.update(["a=1; Max-Age=-1"], NOW)
     assert cookies.header() == "b=2"
+
+
+def test_a_jar_that_was_lost_begins_anew() -> None:
+    jar = CookieJar("http://h/mcp", CookieMode.FIRST)
+    jar.update(["AWSALB=one; Path=/"], 0.0)
+    jar.clear()
+    assert jar.header() == ""
+    jar.update(["AWSALB=two; Path=/"], 0.0)
+    assert jar.header() == "AWSALB=two"
