@@ -3,9 +3,17 @@ import pytest
 NOTES = {"redis": True, "write": "set_note", "read": "get_notes"}
 
 
-@pytest.mark.parametrize("disruption", ["crash", "stop-task", "scale-in"])
-def test_sessions_survive_whatever_happens_to_a_task(rollout, disruption):
-    result = rollout("my_server:app", disruption=disruption, **NOTES)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "crash at warmed-up + 20 s",
+        "hang at target draining + 3 s for 30 s",
+        "slow-responses delay_s=3 at warmed-up for 60 s",
+        "redis-down at deployment started + 30 s for 5 s",
+    ],
+)
+def test_no_fault_in_the_midst_of_a_deployment_loses_a_session(rollout, fault):
+    result = rollout("my_server:app", faults=[fault], **NOTES)
     assert result.sessions_lost == 0
 
 

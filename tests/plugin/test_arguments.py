@@ -40,6 +40,8 @@ def test_knobs_clients_and_the_rehearsal_are_told_apart() -> None:
         ({"stage": "moon"}, "there is no stage 'moon'", "one of sim, local, docker"),
         ({"sessions": "four"}, "sessions is 'four'", "it must be of type int"),
         ({"seed": "one"}, "seed is 'one', and no number", ""),
+        ({"faults": ["hang at noon"]}, "", ""),
+        ({"faults": [7]}, "faults has 7", "lines like"),
         ({"env": ["A=1"]}, "env is ['A=1']", "a dictionary"),
     ],
 )

@@ -18,7 +18,7 @@ KEPT = (fastmcp, context, http, server, rollproof.sim_rehearsal, rollproof.testi
 """Loaded here, they stay loaded when an inner run puts sys.modules back."""
 
 pytest_plugins = ["pytester"]
-PLUGIN = ("-p", "rollproof.testing.plugin")
+PLUGIN = ("-W", "ignore:Module already imported", "-p", "rollproof.testing.plugin")  # in the outer run, that is
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORT = 'deregistration_delay_s=10, sessions=2, write="set_note", read="get_notes"'
 
@@ -78,7 +78,7 @@ def test_a_lost_session_fails_with_the_story_and_leaves_its_run(project: pytest.
         ('"no_such:mcp"', ["rollproof: app 'no_such:mcp': there is no module 'no_such' in *", "hint: run pytest *"]),
         ("notes_server.mcp", ["*all tasks would share its memory*", 'hint: write rollout("notes_server:mcp")*']),
         ('"notes_server:mcp", redis="redis://x"', ["*has a Redis of its own*", "hint: redis=True*"]),
-        ('"notes_server:mcp", faults=["x"]', ["rollproof: *"]),
+        ('"notes_server:mcp", faults=["flood at steady"]', ["rollproof: *flood*", "hint: *"]),
         ("", ["rollproof: rollout() names no server"]),
     ],
 )

@@ -80,7 +80,7 @@ def test_assert_survived(tmp_path: Path) -> None:
 
 def test_the_same_call_as_commands_and_as_a_test() -> None:
     said = {"app": "my_server:mcp", "desired_count": 2, "sticky_overrides_drain": True, "disruption": "crash"}
-    said |= {"cookies": "none", "env": {"A": "b c"}}
+    said |= {"cookies": "none", "env": {"A": "b c"}, "faults": ["hang at target draining + 3 s for 30 s"]}
     asked = replace(read_arguments(said), seed=7)
     subject = find_subject(app="my_server:mcp")
     probe = replace(FEW, **asked.probe)
@@ -91,14 +91,17 @@ def test_the_same_call_as_commands_and_as_a_test() -> None:
     made = replay.commands(asked, AppChoice("my_server:mcp", Path()), rehearsal, Path("runs/1"))
     assert made.again == "pytest 'test_it.py::test_it[a b]' --rollproof-seed 7"
     assert made.rehearse == (
-        "rollproof rehearse --stage sim --app my_server:mcp --disruption crash --env 'A=b c' --set desired_count=2"
+        "rollproof rehearse --stage sim --app my_server:mcp --disruption crash"
+        " --fault 'hang at target draining + 3 s for 30 s' --env 'A=b c' --set desired_count=2"
         " --set sticky_overrides_drain=true --sessions 4 --delay 10 --cookies none --seed 7"
     )
     test = replay.pasteable(said, asked)
     assert test == (
         "def test_rollout(rollout):\n    result = rollout(\n"
         '        "my_server:mcp",\n        desired_count=2,\n        sticky_overrides_drain=True,\n'
-        "        disruption=\"crash\",\n        cookies=\"none\",\n        env={'A': 'b c'},\n        seed=7,\n    )\n"
+        "        disruption=\"crash\",\n        cookies=\"none\",\n        env={'A': 'b c'},\n"
+        '        faults=["hang at target draining + 3 s for 30 s"],\n'
+        "        seed=7,\n    )\n"
         "    result.assert_survived()"
     )
 

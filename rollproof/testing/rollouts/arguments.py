@@ -14,6 +14,7 @@ from rollproof.core.knob_table import KNOB_BY_NAME
 from rollproof.core.platforms import FARGATE
 from rollproof.disruptions import Disruption
 from rollproof.probe import ProbeOptions, flags
+from rollproof.sim.faults.plan import PlannedFault, parse_fault
 
 STAGES = ("sim", "local", "docker")
 _PROBE_TYPES = get_type_hints(ProbeOptions)
@@ -37,7 +38,7 @@ class Arguments:
     platform: str = FARGATE
     env: Mapping[str, str] = field(default_factory=dict)
     redis: bool | str = False
-    faults: tuple[Any, ...] = ()
+    faults: tuple[PlannedFault, ...] = ()
     image: str = ""
     path: str = "/mcp"
     speed: float = 10.0
@@ -86,6 +87,7 @@ def _own(own: dict[str, Any]) -> dict[str, Any]:
         if name in own:
             value = own[name]
             own[name] = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    own["faults"] = tuple(_fault(fault) for fault in own.get("faults", ()))
     own["templates"] = tuple(str(path) for path in own.get("templates", ()))
     for name in ("parameters", "env"):
         if not isinstance(own.get(name, {}), Mapping):
@@ -95,6 +97,14 @@ def _own(own: dict[str, Any]) -> dict[str, Any]:
         if name in own and (isinstance(own[name], bool) or not isinstance(own[name], int | float)):
             raise UsageError(f"{name} is {own[name]!r}, and no number")
     return own
+
+
+def _fault(fault: Any) -> PlannedFault:
+    if isinstance(fault, PlannedFault):
+        return fault
+    if isinstance(fault, str):
+        return parse_fault(fault)
+    raise UsageError(f"faults has {fault!r}", hint='lines like "hang at target draining + 3 s for 30 s"')
 
 
 def _text(value: Any) -> str:

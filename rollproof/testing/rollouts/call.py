@@ -7,7 +7,7 @@ import gc
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ import pytest
 
 from rollproof.api.config import Config, load_config
 from rollproof.api.knobs import apply_overrides, apply_timing_overrides, split_overrides
-from rollproof.core.errors import NotModelled, RollproofError, UsageError
+from rollproof.core.errors import RollproofError, UsageError
 from rollproof.core.platforms import refuse_elsewhere, settings_on_platform, timing_on_platform
 from rollproof.core.timing import Timing
 from rollproof.core.validate import validate
 from rollproof.platforms import probe_on_platform
 from rollproof.probe import Era, Increments, ProbeOptions
-from rollproof.rehearsal import Rehearsal, Rehearsed
+from rollproof.rehearsal import Rehearsal, Rehearsed, check_faults, rehearse
 from rollproof.strategies import clients_of, fails_at_once
 from rollproof.subject import Subject, find_subject, with_strategy
 from rollproof.testing.rollouts import replay
@@ -132,6 +132,7 @@ class Rollout:
             redis_url=asked.redis if isinstance(asked.redis, str) else "", strategy=asked.strategy,
             platform=asked.platform, needs_warm_up=not fails_at_once(asked.strategy),
             command=replay.pytest_command(self._node.nodeid, asked), probe_given=tuple(sorted(asked.probe)),
+            faults=asked.faults,
         )  # fmt: skip
 
     def _subject(self, asked: Arguments, config: Config | None, app: AppChoice) -> Subject:
@@ -176,7 +177,7 @@ def _clients(asked: Arguments, config: Config | None) -> ProbeOptions:
 
 def _rehearse(rehearsal: Rehearsal, asked: Arguments, app: AppChoice) -> Rehearsed:
     """On the stage that was asked for. Raises as `rehearsal.rehearse`."""
-    rehearsal = _with_faults(rehearsal, asked.faults)
+    check_faults(rehearsal, asked.stage)
     if asked.stage == "sim":
         return _in_process(rehearsal, asked, app)
     if app.factory is not None:
@@ -185,8 +186,6 @@ def _rehearse(rehearsal: Rehearsal, asked: Arguments, app: AppChoice) -> Rehears
             hint='put it into a module, and name it: rollout("my_server:create_app")',
         )
     if asked.stage == "local":
-        from rollproof.rehearsal import rehearse  # noqa: PLC0415
-
         return asyncio.run(rehearse(rehearsal))
     return asyncio.run(_in_compose(rehearsal, asked))
 
@@ -238,15 +237,6 @@ def _usual_warnings() -> Iterator[None]:
         for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
         yield
-
-
-def _with_faults(rehearsal: Rehearsal, faults: tuple[Any, ...]) -> Rehearsal:
-    """Raises NotModelled where rehearsals take none yet."""
-    if not faults:
-        return rehearsal
-    if "faults" not in {each.name for each in fields(rehearsal)}:
-        raise NotModelled("rehearsals have no faults yet", hint='disruption="crash", or another disruption')
-    return replace(rehearsal, **{"faults": faults})  # type: ignore[arg-type]
 
 
 def _refuse_inside_of_a_loop() -> None:

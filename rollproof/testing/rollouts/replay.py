@@ -11,6 +11,7 @@ from typing import Any
 
 from rollproof.probe import Activity, ProbeOptions
 from rollproof.rehearsal import Rehearsal
+from rollproof.sim.faults.plan import PlannedFault
 from rollproof.testing.rollouts.apps import AppChoice
 from rollproof.testing.rollouts.arguments import Arguments
 
@@ -50,13 +51,15 @@ def _rehearse_words(asked: Arguments, app: AppChoice, rehearsal: Rehearsal) -> l
     probe = rehearsal.probe
     flagged = {*_FLAGS, *_SWITCHES, "activities", "endpoint"}
     unsayable = [x.name for x in fields(probe) if x.name not in flagged and getattr(probe, x.name) != _default(x.name)]
-    if unsayable or asked.faults or app.factory or asked.redis:
+    if unsayable or app.factory or asked.redis:
         return []
     words = ["rollproof", "rehearse", "--stage", asked.stage]
     words += ["--app", app.name] if app.name else ["--image", asked.image] if asked.image else []
     words += ["--strategy", asked.strategy] if asked.strategy else []
     words += ["--platform", asked.platform] if asked.platform != Arguments.platform else []
     words += ["--disruption", asked.disruption.value] if asked.disruption is not Arguments.disruption else []
+    for fault in asked.faults:
+        words += ["--fault", str(fault)]
     for path in asked.templates:
         words += ["--template", path]
     for flag, named in (("--parameter", asked.parameters), ("--env", asked.env), ("--set", asked.knobs)):
@@ -101,6 +104,10 @@ def _literal(value: Any) -> str:
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__).rpartition(".")[2]
     text = str(value) if isinstance(value, Path) else value
+    if isinstance(text, PlannedFault):
+        return _literal(str(text))
+    if isinstance(text, list | tuple):
+        return f"[{', '.join(map(_literal, text))}]"
     return json.dumps(text, ensure_ascii=False) if isinstance(text, str) else repr(text)
 
 
