@@ -6,7 +6,7 @@ gone, after the full delay, the stop signal.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from rollproof.core import commands as c
 from rollproof.core import deployment as d
@@ -136,12 +136,13 @@ def _by_zone(tasks: list[Task], count: int) -> list[Task]:
 
     Six tasks in zones a a a b b c, three to go: a, a, b; one stays in each.
     """
-    zones, picks = Counter(x.availability_zone for x in tasks), list[Task]()
+    zones: dict[str, deque[tuple[int, Task]]] = {}
+    for place, task in enumerate(tasks):
+        zones.setdefault(task.availability_zone, deque()).append((place, task))
+    picks: list[Task] = []
     while len(picks) < min(count, len(tasks)):
-        rest = [x for x in tasks if x not in picks]
-        pick = max(rest, key=lambda x: zones[x.availability_zone])
-        zones[pick.availability_zone] -= 1
-        picks.append(pick)
+        fullest = max(zones.values(), key=lambda zone: (len(zone), -zone[0][0] if zone else 0))
+        picks.append(fullest.popleft()[1])
     return picks
 
 

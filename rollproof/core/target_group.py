@@ -16,13 +16,14 @@ drain are deregistered and take no part in it [inferred]; targets still `initial
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rollproof.core.errors import IllegalTransition
 from rollproof.core.events import HealthCheckAnswered
 from rollproof.core.matcher import matcher_accepts
 from rollproof.core.names import fraction
+from rollproof.core.records import replace
 from rollproof.core.routing_table import NodeTable, RoutableTarget
 from rollproof.core.settings import Behaviour, PlatformSettings, TargetGroupSettings
 from rollproof.core.timing import Timing
@@ -219,23 +220,21 @@ def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: R
     states = {t.id: node_state(t, node_id, now, rules) for t in targets.values()}
     healthy = sum(s is T.HEALTHY for s in states.values())
     fail_open = healthy < rules.settings.minimum_healthy_targets
-    routable = {T.HEALTHY, T.UNHEALTHY} if fail_open else {T.HEALTHY}
+    return NodeTable(node_id, tuple(row(t, node_id, states[t.id], fail_open, now, rules) for t in targets.values()))
+
+
+def row(target: Target, node_id: str, known: TargetState, fail_open: bool, now: float, rules: Rules) -> RoutableTarget:
+    """The target as this node, which knows it in state `known`, routes to it."""
+    new = known is T.HEALTHY or (fail_open and known is T.UNHEALTHY)
     stays = rules.behaviour.sticky_overrides_drain or rules.platform.sessions_stay
-    rows = []
-    for target in targets.values():
-        known = states[target.id]
-        new = known in routable
-        rows.append(
-            RoutableTarget(
-                id=target.id,
-                address=target.address,
-                state=known,
-                new=new,
-                sticky=new or (known is T.DRAINING and stays),
-                slow_start_age_s=_slow_start_age(target.nodes[node_id], now, rules) if new else None,
-            )
-        )
-    return NodeTable(node_id, tuple(rows))
+    return RoutableTarget(
+        id=target.id,
+        address=target.address,
+        state=known,
+        new=new,
+        sticky=new or (known is T.DRAINING and stays),
+        slow_start_age_s=_slow_start_age(target.nodes[node_id], now, rules) if new else None,
+    )
 
 
 def _slow_start_age(node: NodeHealth, now: float, rules: Rules) -> float | None:

@@ -140,9 +140,9 @@ MUTANTS = {
         group.test_nodes_learn_of_a_drain_late_and_each_in_its_own_time,
     ),
     "no_fail_open": Mutant(
-        target_group.node_table,
-        "if fail_open else",
-        "if False else",
+        target_group.row,
+        "(fail_open and",
+        "(False and",
         replacement.test_all_unhealthy_fails_open_until_they_recover,
     ),
     "grace_period_ignored": Mutant(

@@ -269,7 +269,7 @@ class Rollouts(RuleBasedStateMachine):
         if not hasattr(self, "play"):
             return
         play = self.play
-        play.exceptions = {x: replace(how, health_status=200) for x, how in play.exceptions.items()}
+        play.exceptions.update({x: replace(how, health_status=200) for x, how in play.exceptions.items()})
         for task in play.world.tasks.values():
             play.tell(e.ContainerHealthChanged(task.id, True))
         play.deploy(self.revision + 1, Behaviour())

@@ -189,7 +189,7 @@ def test_protection_does_not_keep_a_task_from_stop_task() -> None:
 
 def test_protected_task_that_is_not_healthy_does_not_cost_a_healthy_one() -> None:
     play = steady(health_check_grace_period_s=600.0)
-    play.exceptions = {x: Behaviour() for x in play.world.tasks}
+    play.exceptions.update({x: Behaviour() for x in play.world.tasks})
     play.behaviours["mcp-server:1"] = NEVER_LISTENS
     play.update(desired_count=4).run(100)
     protect(play, "t3", "t4")

@@ -1,0 +1,1 @@
+"""Virtual time: rehearsals that cost milliseconds."""

@@ -1,0 +1,90 @@
+"""Containers as a simulation has them: no process, only what one would do and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+
+from rollproof.core import commands as c
+from rollproof.core import events as e
+from rollproof.core.matcher import matcher_accepts
+from rollproof.core.task import Task, TaskStatus
+from rollproof.core.world import World
+
+CHECK_ANSWER_S = 0.01
+"""From a health check to its answer."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How a container behaves. Seconds are virtual ones."""
+
+    starts_after_s: float | None = 1.0  # None: ContainerStartFailed
+    answers_after_s: float = 0.5  # once started; then health checks get `health_status`
+    health_status: int | None = 200  # None: no answer in time
+    exits_on_sigterm_after_s: float | None = 0.2  # None: ignores SIGTERM
+    crashes_after_s: float | None = None
+    exit_code: int = 143
+
+
+GOOD = Behaviour()
+
+
+class Containers:
+    """What becomes of orders. `definitions` are behaviours by name of the task definition; `exceptions`, by task id, go
+    before them."""
+
+    def __init__(self, definitions: dict[str, Behaviour]) -> None:
+        self.definitions = definitions
+        self.exceptions: dict[str, Behaviour] = {}
+        self.started_at: dict[str, float] = {}  # by task id: when its process is there
+        self._addresses = count(8001)
+
+    def behaviour_of(self, task: Task) -> Behaviour:
+        return self.exceptions.get(task.id) or self.definitions.get(task.definition, GOOD)
+
+    def act(self, world: World, command: c.Command, now: float) -> Iterator[tuple[float, e.Event]]:
+        """(after how many seconds, what) comes of `command`."""
+        match command:
+            case c.StartContainer(task_id=task_id):
+                yield from self._start(task_id, self.behaviour_of(world.tasks[task_id]), now)
+            case c.SignalContainer(task_id=task_id):
+                how = self.behaviour_of(world.tasks[task_id])
+                if how.exits_on_sigterm_after_s is not None:
+                    yield how.exits_on_sigterm_after_s, e.ContainerExited(task_id, how.exit_code)
+            case c.KillContainer(task_id=task_id):
+                yield 0.0, e.ContainerExited(task_id, 137)
+            case c.CheckHealth(node=node, target_id=target_id):
+                yield CHECK_ANSWER_S, self._answer(world, node, target_id, now)
+            case _:
+                pass
+
+    def _start(self, task_id: str, how: Behaviour, now: float) -> Iterator[tuple[float, e.Event]]:
+        if how.starts_after_s is None:
+            yield 0.0, e.ContainerStartFailed(task_id, "CannotPullContainerError: not found")
+            return
+        number = next(self._addresses)
+        host, port = divmod(number, 50_000)  # 10.0.0.1:8001 and on; beyond 50,000 the next host
+        yield how.starts_after_s, e.ContainerStarted(task_id, f"10.0.0.{1 + host}:{port}")
+        self.started_at[task_id] = now + how.starts_after_s
+        if how.crashes_after_s is not None:
+            yield how.starts_after_s + how.crashes_after_s, e.ContainerExited(task_id, 1)
+
+    def _answer(self, world: World, node: str, target_id: str, now: float) -> e.HealthCheckAnswered:
+        task = world.tasks[world.targets[target_id].task_id]
+        if not self.listens(task, now):
+            return e.HealthCheckAnswered(node, target_id, None, "connection")
+        return e.HealthCheckAnswered(node, target_id, self.behaviour_of(task).health_status, "timeout")
+
+    def listens(self, task: Task, now: float) -> bool:
+        if task.known >= TaskStatus.DEPROVISIONING:
+            return False
+        return now >= self.started_at.get(task.id, inf) + self.behaviour_of(task).answers_after_s
+
+    def passes_checks(self, world: World, task: Task, now: float) -> bool:
+        """Now, and for as long as its behaviour stays what it is and it does not exit."""
+        status = self.behaviour_of(task).health_status
+        matcher = world.settings.target_group.health_check.matcher
+        return status is not None and self.listens(task, now) and matcher_accepts(matcher, status)
