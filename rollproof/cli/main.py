@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rollproof import __version__
-from rollproof.cli import compare, deploy, down, knobs, matrix, probe, rehearse, report, status, stop_task, up
+from rollproof.cli import compare, deploy, down, knobs, matrix, probe, rehearse, report, status, stop_task, up, whatif
 from rollproof.cli.running import Interrupted, interruptible, tell_error
 from rollproof.core.errors import RollproofError
 
@@ -30,6 +30,7 @@ for name, module in {
     "report": report,
     "compare": compare,
     "matrix": matrix,
+    "whatif": whatif,
     "knobs": knobs,
 }.items():
     app.command(name, epilog=module.EXAMPLES)(module.command)

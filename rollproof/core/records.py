@@ -1,7 +1,7 @@
 """A changed copy of a frozen record, and mappings that are cheap to change one entry of.
 
-`replace` is `dataclasses.replace` for records that do no work in their constructor, which all of the core are: it copies
-the fields as they stand, several times quicker (a Task of 30 fields: 0.6 us instead of 6).
+`replace` is `dataclasses.replace` for records that do no work in their constructor, which all of the core are: it
+copies the fields as they stand, several times quicker (a Task of 30 fields: 0.6 us instead of 6).
 
 A plain dict is copied whole for each change, which is quickest while it is small. An `Overlay` copies only what
 changed since its base was made, at most the square root of its size, and makes a new base when that is full: 20,000

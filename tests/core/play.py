@@ -37,6 +37,7 @@ class Play(HeapWorld):
     skips_idle: bool = False
     tells_story: bool = True
     follows_views: ClassVar[bool] = True
+    plays_own_checks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,7 +27,7 @@ from rollproof.core import (
     world,
 )
 from rollproof.core.errors import RollproofError
-from tests.core import test_properties as laws
+from tests.core import laws
 from tests.core import test_service_breaker as breaker
 from tests.core import test_service_replacement as replacement
 from tests.core import test_service_rolling as rolling

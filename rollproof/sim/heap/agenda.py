@@ -22,6 +22,11 @@ class Agenda:
         self._places: dict[tuple[Kind, str], int] = {}
         self._heap: list[tuple[float, Kind, int, str]] = []
 
+    def copy(self) -> Agenda:
+        other = Agenda()
+        other._due, other._places, other._heap = dict(self._due), dict(self._places), list(self._heap)
+        return other
+
     def put(self, kind: Kind, key: str, at: float) -> None:
         """`at` inf: nothing to come."""
         entry = (kind, key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from itertools import count
-from math import inf
+from math import ceil, inf
 
 from rollproof.core import commands as c
 from rollproof.core import events as e
@@ -41,6 +42,12 @@ class Containers:
         self.exceptions: dict[str, Behaviour] = {}
         self.started_at: dict[str, float] = {}  # by task id: when its process is there
         self._addresses = count(8001)
+
+    def copy(self, definitions: dict[str, Behaviour]) -> Containers:
+        other = Containers(definitions)
+        other.exceptions, other.started_at = dict(self.exceptions), dict(self.started_at)
+        other._addresses = copy(self._addresses)
+        return other
 
     def behaviour_of(self, task: Task) -> Behaviour:
         return self.exceptions.get(task.id) or self.definitions.get(task.definition, GOOD)
@@ -78,6 +85,30 @@ class Containers:
             return e.HealthCheckAnswered(node, target_id, None, "connection")
         return e.HealthCheckAnswered(node, target_id, self.behaviour_of(task).health_status, "timeout")
 
+    def own_checks(self, world: World, task: Task, now: float) -> Iterator[tuple[float, bool]]:
+        """(after how many seconds, healthy) its own health check will say from now on, if its behaviour stays as it is.
+
+        Counted as Docker counts: a check every interval from its start; `retries` failures in a row are UNHEALTHY, but
+        for those within the start period. Its command is taken to ask the server what the balancer asks it.
+        """
+        check, started_at = world.definitions[task.definition].health_check, self.started_at.get(task.id)
+        if check is None or started_at is None:
+            return
+        how, failures = self.behaviour_of(task), 0
+        passes_from_s = how.answers_after_s if self._accepts(world, how.health_status) else inf
+        number = max(1, ceil((now - started_at) / check.interval_s))
+        while failures < check.retries and number * check.interval_s < passes_from_s:
+            failures += number * check.interval_s >= check.start_period_s
+            number += 1
+        if failures >= check.retries:
+            yield started_at + (number - 1) * check.interval_s - now, False
+        if passes_from_s < inf:
+            number = max(number, ceil(passes_from_s / check.interval_s))
+            yield started_at + number * check.interval_s - now, True
+
+    def _accepts(self, world: World, status: int | None) -> bool:
+        return status is not None and matcher_accepts(world.settings.target_group.health_check.matcher, status)
+
     def listens(self, task: Task, now: float) -> bool:
         if task.known >= TaskStatus.DEPROVISIONING:
             return False
@@ -85,6 +116,4 @@ class Containers:
 
     def passes_checks(self, world: World, task: Task, now: float) -> bool:
         """Now, and for as long as its behaviour stays what it is and it does not exit."""
-        status = self.behaviour_of(task).health_status
-        matcher = world.settings.target_group.health_check.matcher
-        return status is not None and self.listens(task, now) and matcher_accepts(matcher, status)
+        return self.listens(task, now) and self._accepts(world, self.behaviour_of(task).health_status)

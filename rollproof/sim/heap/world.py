@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
@@ -42,6 +43,10 @@ Check = Callable[[World, Happened, World, float], None]
 """Called after each step with the world before, what happened, the world after and the time. Raises if it is wrong."""
 
 
+class NotReached(AssertionError):
+    """A condition that was waited for does not come. The text tells the events until then."""
+
+
 @dataclass
 class HeapWorld:
     settings: Settings = field(default_factory=Settings)
@@ -52,11 +57,16 @@ class HeapWorld:
     skips_idle: bool = True
     now: float = 0.0
     follows_views: ClassVar[bool] = False  # wakes too when only a node's view changes
+    plays_own_checks: ClassVar[bool] = True  # of containers; else they say only what is told
 
     def __post_init__(self) -> None:
         self.world: World = create_world(self.settings, self.timing, self.seed, self.now)
         self.containers = Containers(self.behaviours)
+        self.steps = 0  # applied so far
+        self.listeners: list[Callable[[str, float], None]] = []  # told of a task that behaves otherwise from now on
         self._queue: list[tuple[float, int, e.Event]] = []
+        self._own_checks: dict[str, set[int]] = {}  # task -> which entries of the queue its own health check will say
+        self._void: set[int] = set()  # entries of the queue that are not to come true
         self._sequence = count()
         self._agenda = Agenda()
         self._parked: dict[str, dict[str, float]] = {}  # target -> node -> when it would have checked
@@ -66,8 +76,13 @@ class HeapWorld:
     # -- driving ---------------------------------------------------------------------------------------
 
     def tell(self, event: e.Event, after_s: float = 0.0) -> Self:
-        heapq.heappush(self._queue, (self.now + after_s, next(self._sequence), event))
+        self._push(event, after_s)
         return self
+
+    def _push(self, event: e.Event, after_s: float) -> int:
+        number = next(self._sequence)
+        heapq.heappush(self._queue, (self.now + after_s, number, event))
+        return number
 
     def update(self, **asked: Any) -> Self:
         """UpdateService, now."""
@@ -84,6 +99,9 @@ class HeapWorld:
         """From now on this task's container behaves so."""
         self.containers.exceptions[task_id] = how
         self._wake_checks(self.world.tasks[task_id].address)
+        self._tell_own_checks(task_id)
+        for listener in self.listeners:
+            listener(task_id, self.now)
         return self
 
     def run(self, for_s: float) -> Self:
@@ -96,13 +114,13 @@ class HeapWorld:
         return self
 
     def run_until(self, condition: Callable[[World], bool], at_most_s: float = 7200.0) -> Self:
-        """To the first moment at which `condition` holds. Fails if that does not come: AssertionError."""
+        """To the first moment at which `condition` holds. Raises NotReached if that does not come."""
         end = self.now + at_most_s
         self._settle()
         while not condition(self.world):
             self.now = self._next_at(end)
             if self.now > end:
-                raise AssertionError(f"not within {at_most_s} s" + self._why())
+                raise NotReached(f"not within {at_most_s} s" + self._why())
             self._settle()
         return self
 
@@ -111,6 +129,18 @@ class HeapWorld:
 
     def _why(self) -> str:
         return ":\n" + "\n".join(f"{x.at:8.1f}  {x.message}" for x in self.world.service_events)
+
+    def copy(self, seed: int) -> HeapWorld:
+        """Another one that goes on from here, with another seed's draws. Checks and listeners do not come along."""
+        other = HeapWorld(self.settings, self.timing, seed, dict(self.behaviours), [], self.skips_idle, self.now)
+        other.world = replace(self.world, seed=seed)
+        other.containers = self.containers.copy(other.behaviours)
+        other._queue, other._sequence = list(self._queue), copy(self._sequence)
+        other._agenda = self._agenda.copy()
+        other._parked = {target: dict(nodes) for target, nodes in self._parked.items()}
+        other._own_checks = {task: set(numbers) for task, numbers in self._own_checks.items()}
+        other._void = set(self._void)
+        return other
 
     # -- one turn ----------------------------------------------------------------------------------------
 
@@ -135,7 +165,9 @@ class HeapWorld:
     def _settle(self) -> None:
         queue, is_idle = self._queue, True
         while queue and queue[0][0] <= self.now:
-            self._apply(heapq.heappop(queue)[2])
+            _, number, event = heapq.heappop(queue)
+            if number not in self._void:
+                self._apply(event)
         for _ in range(MOST_STEPS_AT_ONE_TIME):
             commands = self._due()
             if not commands:
@@ -170,6 +202,7 @@ class HeapWorld:
 
     def _apply(self, happened: Happened) -> None:
         before = self.world
+        self.steps += 1
         after = self.world = apply(before, happened, self.now)
         if after is not before:
             self._note(before, happened)
@@ -179,6 +212,17 @@ class HeapWorld:
     def _act(self, command: c.Command) -> None:
         for after_s, event in self.containers.act(self.world, command, self.now):
             self.tell(event, after_s)
+        if isinstance(command, c.StartContainer):
+            self._tell_own_checks(command.task_id)
+
+    def _tell_own_checks(self, task_id: str) -> None:
+        """What the container's own health check will say; what it was to say before is void."""
+        if not self.plays_own_checks:
+            return
+        self._void |= self._own_checks.pop(task_id, set())
+        for after_s, healthy in self.containers.own_checks(self.world, self.world.tasks[task_id], self.now):
+            number = self._push(e.ContainerHealthChanged(task_id, healthy), after_s)
+            self._own_checks.setdefault(task_id, set()).add(number)
 
     def _settled(self) -> None:
         """Nothing is left to do at this time."""
