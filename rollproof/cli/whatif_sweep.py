@@ -158,7 +158,7 @@ def check_size(settings: Settings, clients: Clients) -> None:
         raise UsageError(f"an interval of {clients.call_interval_s:g} s is out of range", hint="0.1 to 3600 s")
 
 
-# --- playing -----------------------------------------------------------------------------------------------------------
+# --- playing ---------------------------------------------------------------------------------------------------------
 
 
 def play(planned: Sequence[Case], seeds: range, follow: Callable[[int, float], None]) -> Iterator[Row]:

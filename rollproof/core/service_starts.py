@@ -53,11 +53,14 @@ def start(world: World, now: float) -> list[c.Command]:
     An unhealthy task gets its replacement first and is stopped later (WN-2023-10-23). A FAILED deployment
     starts nothing (API-ECS rolloutState); one whose tasks never run is throttled (ECS-DG).
     """
+    starts = _starts(world, now)[: max(0, room(world))]
+    if not starts:
+        return []
     service, number = world.settings.service, world.tasks_made
     found, plain, replacing = list[c.Command](), list[str](), list[str]()
     zones = Counter(dict.fromkeys(service.availability_zones, 0))
     zones.update(task.availability_zone for task in world.tasks.values() if task.is_wanted)
-    for deployment, replaces in _starts(world, now)[: max(0, room(world))]:
+    for deployment, replaces in starts:
         number += 1
         task_id, zone = names.task_id(world.seed, number), min(zones, key=lambda z: (zones[z], z))
         zones[zone] += 1

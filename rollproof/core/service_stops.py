@@ -72,6 +72,8 @@ def stop_unhealthy(world: World, now: float) -> list[c.Command]:
     so do those that healthy ones have made superfluous (the desired count was lowered meanwhile).
     """
     picks: list[Task] = []
+    if not any(x.unhealthy_reason for x in world.tasks.values()):
+        return []
     running = sum(x.known is TaskStatus.RUNNING and x.is_wanted for x in world.tasks.values())
     may_make_room = room(world) <= 0 and running - 1 >= floor(world)
     may_make_room &= not any(x.stop_decided_at == now for x in world.tasks.values())
@@ -103,6 +105,8 @@ def roll(world: World, now: float) -> list[c.Command]:
     if world.primary.rollout_state is d.RolloutState.FAILED or not has_begun(world, now):
         return []
     fresh, old = wanted_of(world, world.primary), wanted_of(world, *world.deployments[1:])
+    if not old and len(fresh) <= world.primary.desired_count:
+        return []
     healthy = {x.id for x in fresh + old if is_healthy(world, x, now, baked=bakes(world, x))}
     picks = _surplus(world, fresh, healthy, now)
     if all(x.id in healthy or x.unhealthy_reason for x in fresh):

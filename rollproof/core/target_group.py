@@ -131,10 +131,12 @@ def state(target: Target, now: float) -> tuple[TargetState, str, str]:
     """
     if target.draining_at is not None and now >= target.draining_at:
         return T.DRAINING, "Target.DeregistrationInProgress", "Target deregistration is in progress"
+    are_healthy = True
     for node in target.nodes.values():
         if node.state is T.UNHEALTHY:
             return node.state, node.reason, node.description
-    if all(node.state is T.HEALTHY for node in target.nodes.values()):
+        are_healthy &= node.state is T.HEALTHY
+    if are_healthy:
         return T.HEALTHY, "", ""
     if now < min(node.next_check_at for node in target.nodes.values()) and _unchecked(target):
         return T.INITIAL, "Elb.RegistrationInProgress", "Target registration is in progress"
