@@ -121,9 +121,7 @@ def _play(planned: Sequence[Case], seeds: range) -> tuple[list[Row], float]:
         if now - told_at < (0.2 if err.is_terminal and now - began > _QUIET_S else _TOLD_EVERY_S):
             return
         told_at = now
-        case = planned[which // len(seeds)]
-        size = f"{case.settings.service.desired_count} tasks, {case.clients.count} sessions"
-        text = f"rollout {which + 1} of {total}: {size}, {at_s:.0f} s after its deployment ({now - began:.0f} s so far)"
+        text = progress_text(planned[which // len(seeds)], which, total, at_s=at_s, took_s=now - began)
         if err.is_terminal:
             with_status.update(text)
             with_status.start()
@@ -134,6 +132,11 @@ def _play(planned: Sequence[Case], seeds: range) -> tuple[list[Row], float]:
         return list(play(planned, seeds, follow)), time.monotonic() - began
     finally:
         with_status.stop()
+
+
+def progress_text(case: Case, which: int, total: int, *, at_s: float, took_s: float) -> str:
+    size = f"{case.settings.service.desired_count} tasks, {case.clients.count} sessions"
+    return f"rollout {which + 1} of {total}: {size}, {at_s:.0f} s after its deployment ({took_s:.0f} s so far)"
 
 
 def _table(names: list[str], rows: Sequence[Row]) -> Table:

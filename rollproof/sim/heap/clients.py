@@ -39,7 +39,7 @@ class Clients:
 
 @dataclass(frozen=True)
 class SessionOutcome:
-    """Of one session: `at` is its first failed call (its loss, where it was lost), in seconds from the deployment."""
+    """Of one session: `at` is its first failed call, in seconds from the deployment."""
 
     number: int
     fate: Fate
@@ -54,6 +54,7 @@ class Outcomes:
     count: int
     fates: bytearray = field(init=False)
     failed_at: array[float] = field(init=False)  # nan: no call failed
+    lost_at: array[float] = field(init=False)  # nan: it goes on
     causes: list[str] = field(default_factory=lambda: [""])
     failed_calls: int = 0
     moves: array[float] = field(default_factory=lambda: array("d"))  # calls that another target answered than before
@@ -64,6 +65,7 @@ class Outcomes:
         self.fates = bytearray(self.count)
         self._cause_of = bytearray(self.count)
         self.failed_at = array("d", [nan]) * self.count
+        self.lost_at = array("d", [nan]) * self.count
 
     def fail(self, number: int, at: float, cause: str, fate: Fate) -> None:
         """One call failed. The first that shows a loss is its time; the cause is that of the worst."""
@@ -74,6 +76,8 @@ class Outcomes:
             self.causes.append(cause)
         if isnan(self.failed_at[number]):
             self.failed_at[number] = at
+        if fate is Fate.LOST:
+            self.lost_at[number] = at
         self.fates[number] = fate
         self._cause_of[number] = self.causes.index(cause)
 
@@ -90,5 +94,5 @@ class Outcomes:
         return Counter({self.causes[cause]: n for (fate, cause), n in pairs.items() if fate == Fate.LOST})
 
     def lost_between(self) -> tuple[float, float] | None:
-        lost = [at for at, fate in zip(self.failed_at, self.fates, strict=True) if fate == Fate.LOST]
+        lost = [at for at in self.lost_at if not isnan(at)]
         return (min(lost), max(lost)) if lost else None

@@ -19,7 +19,7 @@ import heapq
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable
-from math import ceil
+from math import ceil, isnan
 from random import Random
 
 from rollproof.core import commands as c
@@ -89,8 +89,8 @@ class Sessions:
         self._advance(heap.now)
         heap.checks.remove(self._follow)
         heap.listeners.remove(self._behaves)
-        lost_at = zip(self._first, self.outcomes.failed_at, self.outcomes.fates, strict=True)
-        ends = ((first, failed if fate == Fate.LOST else heap.now) for first, failed, fate in lost_at)
+        lives = zip(self._first, self.outcomes.lost_at, strict=True)
+        ends = ((first, heap.now if isnan(lost) else lost) for first, lost in lives)
         return sum(int((end - first) / interval_s + 1e-9) + 1 for first, end in ends)
 
     # -- what happens around them ------------------------------------------------------------------------------

@@ -188,7 +188,6 @@ def _result(heap: HeapWorld, watch: Watch, followed: Sessions, seed: int, ended:
     moves, cuts = outcomes.moves, outcomes.streams_cut
     lost_between = outcomes.lost_between()
     lost = outcomes.total(Fate.LOST)
-    failed = zip(outcomes.fates, outcomes.failed_at, strict=True)
     return HeapResult(
         seed=seed,
         sessions=outcomes.count,
@@ -200,7 +199,7 @@ def _result(heap: HeapWorld, watch: Watch, followed: Sessions, seed: int, ended:
         moved=len(moves),
         moved_between=(min(moves) - zero, max(moves) - zero) if moves else None,
         lost_between=lost_between and (lost_between[0] - zero, lost_between[1] - zero),
-        lost_before=sum(fate == Fate.LOST and at < zero for fate, at in failed) if lost else 0,
+        lost_before=sum(at < zero for at in outcomes.lost_at),  # nan is not less
         lost_because=dict(outcomes.lost_because()) if lost else {},
         streams_cut=cuts.total(),
         streams_cut_between=(min(cuts) - zero, max(cuts) - zero) if cuts else None,
