@@ -14,13 +14,13 @@ from rollproof.core.decide import routing_table
 from rollproof.core.errors import NotModelled, UsageError
 from rollproof.core.platforms import settings_on_platform
 from rollproof.core.routing import choose, node_view, stuck_target
-from rollproof.core.settings import Algorithm, Settings, Stickiness
+from rollproof.core.settings import Algorithm, CircuitBreaker, Settings, Stickiness
 from rollproof.core.stickiness import target_key
 from rollproof.core.timing import Timing
 from rollproof.core.world import World
 from rollproof.sim.heap import Behaviour, Clients, Fate, HeapResult, SessionsIn, simulate
 from rollproof.sim.heap.simulate import steady_heap
-from rollproof.sim.heap.steps import AnswerChecks, Crash, Force, Scale, Step, StopTask, Wait
+from rollproof.sim.heap.steps import AnswerChecks, Crash, Deploy, Force, Scale, Step, StopTask, Wait
 from rollproof.sim.heap.world import Happened, HeapWorld
 from tests.core.play import settings
 
@@ -128,9 +128,26 @@ SCENARIOS: dict[str, tuple[Settings, Sequence[Step]]] = {
 }
 
 
+QUICK = [("hang that ends", lives) for lives in SessionsIn] + [
+    ("crash", SessionsIn.REDIS),
+    ("rollout", SessionsIn.MEMORY),
+    ("no delay", SessionsIn.REDIS),
+]
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize("lives", SessionsIn)
 @pytest.mark.parametrize("name", SCENARIOS)
+def test_few_calls_tell_what_every_call_tells_in_every_scenario(name: str, lives: SessionsIn) -> None:
+    look_at_every_call(name, lives)
+
+
+@pytest.mark.parametrize(("name", "lives"), QUICK)
 def test_few_calls_tell_what_every_call_tells(name: str, lives: SessionsIn) -> None:
+    look_at_every_call(name, lives)
+
+
+def look_at_every_call(name: str, lives: SessionsIn) -> None:
     chosen, steps = SCENARIOS[name]
     answer_s = 1.5 if name == "slow calls" else 0.05
     clients = Clients(12, 2.0, lives, answer_s, streams=False)
@@ -248,11 +265,19 @@ def test_same_seed_same_result_and_another_seed_another() -> None:
 
 def test_rollout_that_cannot_move_is_called_stuck_and_one_that_fails_failed() -> None:
     assert simulate(sticky(desired=1, minimum=100, maximum=150)).ended == "stuck"
+    broken, breaker = Deploy(Behaviour(starts_after_s=None)), CircuitBreaker(enable=True)
+    failed = simulate(sticky(circuit_breaker=breaker), steps=(broken,))
+    assert (failed.ended, failed.lost) == ("failed", 0)
+    assert failed.moments.failed is not None
+    back = simulate(sticky(circuit_breaker=CircuitBreaker(enable=True, rollback=True)), steps=(broken,))
+    assert (back.ended, back.lost) == ("rolled back", 0)
+    assert simulate(sticky(), steps=(broken,)).ended == "unfinished"
 
 
 def test_service_that_never_becomes_steady_is_refused() -> None:
+    breaker = CircuitBreaker(enable=True)
     with pytest.raises(UsageError, match="does not become steady"):
-        simulate(sticky(), model=Behaviour(health_status=503))
+        simulate(sticky(circuit_breaker=breaker), model=Behaviour(starts_after_s=None))
 
 
 def test_routing_of_other_platforms_is_not_modelled() -> None:

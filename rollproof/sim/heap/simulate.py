@@ -20,6 +20,7 @@ from rollproof.core.deployment import RolloutState
 from rollproof.core.errors import UsageError
 from rollproof.core.service_end import is_stuck
 from rollproof.core.settings import Settings
+from rollproof.core.task import TaskStatus
 from rollproof.core.timing import Timing
 from rollproof.core.world import World
 from rollproof.sim.heap.clients import Clients, Fate, Outcomes, SessionOutcome, SessionsIn
@@ -31,13 +32,13 @@ from rollproof.sim.heap.world import HeapWorld, NotReached
 
 FORCED: Steps = (Force(),)
 AT_MOST_S = 14_400.0
-"""A rollout that has not ended by then is called what it is: not ended."""
+"""A rollout that has not ended by then is given up."""
 
 
 @dataclass(frozen=True)
 class HeapResult:
     """Numbers of one simulated rollout. Times are seconds from the deployment; `ended` says how it did: completed,
-    failed, stuck or unfinished."""
+    rolled back, failed, stuck or unfinished (after four hours)."""
 
     seed: int
     sessions: int
@@ -125,23 +126,28 @@ def _simulate(
 
 def _run_to_the_end(heap: HeapWorld, follow: Callable[[], None]) -> str:
     """To the steady state after it, or to where it can go no further."""
-    give_up = heap.now + AT_MOST_S
 
     def is_over(world: World) -> bool:
         follow()
-        return _ended(heap, world) != "" or heap.now >= give_up
+        return _ended(heap, world) != ""
 
-    heap.run_until(is_over, at_most_s=AT_MOST_S + 60.0)
-    return _ended(heap, heap.world) or "unfinished"
+    try:
+        heap.run_until(is_over, at_most_s=AT_MOST_S)
+    except NotReached:
+        return "unfinished"
+    return _ended(heap, heap.world)
 
 
 def _ended(heap: HeapWorld, world: World) -> str:
     if world.is_steady:
-        return "completed"
-    primary = world.primary.rollout_state
-    if primary is RolloutState.FAILED and len(world.deployments) == 1:
+        return "rolled back" if world.primary.is_rolling_back else "completed"
+    state = world.primary.rollout_state
+    if state is RolloutState.FAILED and all(x.known in _AT_REST for x in world.tasks.values()):
         return "failed"
-    return "stuck" if primary is RolloutState.IN_PROGRESS and _is_said_stuck(heap, world) else ""
+    return "stuck" if state is RolloutState.IN_PROGRESS and _is_said_stuck(heap, world) else ""
+
+
+_AT_REST = (TaskStatus.RUNNING, TaskStatus.STOPPED)
 
 
 def _is_said_stuck(heap: HeapWorld, world: World) -> bool:
@@ -152,7 +158,13 @@ def _is_said_stuck(heap: HeapWorld, world: World) -> bool:
 # --- the service before ------------------------------------------------------------------------------------------
 
 _STEADY: OrderedDict[tuple[str, str, str], HeapWorld] = OrderedDict()
-_KEPT = 16
+_KEPT = 16  # services, the last ones used
+_KEPT_TASKS = 200  # larger ones are not kept
+
+
+def forget_services() -> None:
+    """Every service is brought up anew from here on."""
+    _STEADY.clear()
 
 
 def steady_heap(settings: Settings, timing: Timing, seed: int, model: Behaviour) -> HeapWorld:
@@ -178,9 +190,6 @@ def steady_heap(settings: Settings, timing: Timing, seed: int, model: Behaviour)
     if len(_STEADY) > _KEPT:
         _STEADY.popitem(last=False)
     return found.copy(seed)
-
-
-_KEPT_TASKS = 200
 
 
 def _result(heap: HeapWorld, watch: Watch, followed: Sessions, seed: int, ended: str, duration_s: float) -> HeapResult:
