@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from random import Random
 
 import pytest
 
 from rollproof.core import events as e
 from rollproof.core.decide import decide, routing_table
-from rollproof.core.records import Overlay, put, replace, without
+from rollproof.core.records import Overlay, replace
 from rollproof.core.routing import node_view
 from rollproof.core.settings import ContainerHealthCheck, Stickiness
-from rollproof.core.task import Task
 from rollproof.core.world import World
 from rollproof.sim.heap.agenda import Agenda, Kind
 from rollproof.sim.heap.containers import Behaviour
@@ -189,28 +187,3 @@ def test_agenda_gives_what_is_due_in_the_order_of_the_first_mention() -> None:
     assert agenda.take(5.0) == (["b", "a"], ["x"])
     agenda.put(Kind.TASK, "c", math.inf)
     assert (agenda.next_at(), agenda.take(99.0)) == (math.inf, ([], []))
-
-
-def test_overlay_is_a_dict_that_forgets_nothing() -> None:
-    random, plain, laid = Random(5), dict[int, int](), Overlay[int, int]({})
-    kept: list[tuple[dict[int, int], Overlay[int, int]]] = []
-    for step in range(3_000):
-        key = random.randrange(200)
-        if random.random() < 0.3:
-            plain, laid = dict(without(plain, key)), without(laid, key)  # type: ignore[assignment]
-        else:
-            plain, laid = dict(put(plain, key, step)), put(laid, key, step)  # type: ignore[assignment]
-        assert (key in laid, laid.get(key)) == (key in plain, plain.get(key))
-        if step % 100 == 0:
-            kept.append((plain, laid))
-    for was, still in kept:
-        assert list(still.items()) == list(was.items())
-        assert (list(still), len(still), list(still.values())) == (list(was), len(was), list(was.values()))
-
-
-def test_record_is_copied_with_changes_and_refuses_what_it_has_not() -> None:
-    task = Task("t", "d", "x:1", "a", 0.0)
-    assert replace(task, address="h:1") == Task("t", "d", "x:1", "a", 0.0, address="h:1")
-    assert task.address == ""
-    with pytest.raises(TypeError, match="Task has no field adress"):
-        replace(task, adress="h:1")
