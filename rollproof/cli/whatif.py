@@ -18,7 +18,7 @@ from rollproof.cli.running import err, out, wide_out
 from rollproof.cli.whatif_sweep import Case, Row, Span, cases, check_size, moves, play, varied
 from rollproof.core.errors import UsageError
 from rollproof.core.platforms import FARGATE
-from rollproof.sim.heap import Clients, SessionsIn
+from rollproof.sim.heap import COMES_UP, Clients, SessionsIn
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -136,7 +136,8 @@ def _play(planned: Sequence[Case], seeds: range) -> tuple[list[Row], float]:
 
 def progress_text(case: Case, which: int, total: int, *, at_s: float, took_s: float) -> str:
     size = f"{case.settings.service.desired_count} tasks, {case.clients.count} sessions"
-    return f"rollout {which + 1} of {total}: {size}, {at_s:.0f} s after its deployment ({took_s:.0f} s so far)"
+    where = "before its deployment" if at_s == COMES_UP else f"{at_s:.0f} s after its deployment"
+    return f"rollout {which + 1} of {total}: {size}, {where} ({took_s:.0f} s so far)"
 
 
 def _table(names: list[str], rows: Sequence[Row]) -> Table:

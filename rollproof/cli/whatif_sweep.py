@@ -15,7 +15,7 @@ from rollproof.core.knob_table import Kind
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
 from rollproof.core.validate import validate
-from rollproof.sim.heap import Clients, HeapResult, SessionsIn, simulate
+from rollproof.sim.heap import COMES_UP, Clients, HeapResult, SessionsIn, simulate
 
 MOST_TASKS, MOST_SESSIONS = 10_000, 1_000_000
 OF_CLIENTS = ("sessions_in", "sessions", "call_interval_s")
@@ -172,5 +172,5 @@ def play(planned: Sequence[Case], seeds: range, follow: Callable[[int, float], N
 
 
 def _simulate(case: Case, seed: int, follow: Callable[[float], None]) -> HeapResult:
-    follow(0.0)
+    follow(COMES_UP)
     return simulate(case.settings, timing=case.timing, seed=seed, clients=case.clients, follow=follow)

@@ -11,7 +11,7 @@ from rollproof.cli.whatif import progress_text
 from rollproof.cli.whatif_sweep import cases, varied
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
-from rollproof.sim.heap import Clients
+from rollproof.sim.heap import COMES_UP, Clients
 from tests.cli.conftest import Rollproof
 
 
@@ -90,3 +90,4 @@ def test_progress_names_the_rollout_and_where_it_is() -> None:
     [case] = cases(Settings(), Timing(), Clients(1_000), {})
     text = progress_text(case, 2, 40, at_s=90.0, took_s=3.2)
     assert text == "rollout 3 of 40: 2 tasks, 1000 sessions, 90 s after its deployment (3 s so far)"
+    assert "before its deployment" in progress_text(case, 0, 1, at_s=COMES_UP, took_s=3.2)

@@ -3,10 +3,11 @@
 from rollproof.sim.heap.clients import Clients, Fate, SessionOutcome, SessionsIn
 from rollproof.sim.heap.containers import Behaviour
 from rollproof.sim.heap.moments import Moments
-from rollproof.sim.heap.simulate import HeapResult, simulate
+from rollproof.sim.heap.simulate import COMES_UP, HeapResult, simulate
 from rollproof.sim.heap.world import HeapWorld
 
 __all__ = [
+    "COMES_UP",
     "Behaviour",
     "Clients",
     "Fate",

@@ -18,7 +18,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import ceil, isnan
 from random import Random
 
@@ -68,8 +68,11 @@ class Sessions:
         self._why: dict[str, str] = {}  # target -> why sessions leave it
         self._world = heap.world
 
-    def begin(self) -> None:
-        """Every session makes its first call within one interval from now; the heap world goes on that long."""
+    def begin(self, follow: Callable[[], None] = lambda: None) -> None:
+        """Every session makes its first call within one interval from now; the heap world goes on that long.
+
+        `follow` is called now and then.
+        """
         heap, interval_s = self._heap, self._clients.call_interval_s
         for node in self._nodes:
             node.load(heap.world, heap.now)
@@ -79,6 +82,8 @@ class Sessions:
         count = len(self._nodes)
         for number in sorted(range(len(self._first)), key=self._first.__getitem__):
             self._call(number, number % count, self._first[number])
+            if number % 1_000 == 0:
+                follow()
         heap.checks.append(self._follow)
         heap.listeners.append(self._behaves)
         heap.run(interval_s)

@@ -31,6 +31,7 @@ from rollproof.sim.heap.steps import Force, Steps
 from rollproof.sim.heap.world import HeapWorld, NotReached
 
 FORCED: Steps = (Force(),)
+COMES_UP = -1.0
 AT_MOST_S = 14_400.0
 """A rollout that has not ended by then is given up."""
 
@@ -79,7 +80,7 @@ def simulate(
     follow: Callable[[float], None] | None = None,
 ) -> HeapResult:
     """`model`: how containers behave; `clients`: all about the clients, instead of the three arguments before it.
-    `follow` is told the virtual seconds since the deployment, again and again.
+    `follow` is told the virtual seconds since the deployment, again and again; COMES_UP before it.
 
     Raises NotModelled for platforms without an ALB's routing, UsageError for a service that never becomes steady.
     """
@@ -110,18 +111,23 @@ def _simulate(
     follow: Callable[[float], None] | None,
 ) -> HeapResult:
     random = Random(seed)
-    heap = steady_heap(settings, timing, seed, model)
+    tell = follow or _tell_nobody
+    heap = steady_heap(settings, timing, seed, model, lambda: tell(COMES_UP))
     followed = Sessions(heap, chosen, random)
-    followed.begin()
+    followed.begin(lambda: tell(COMES_UP))
     heap.run(random.random() * heap.timing.scheduler_tick_s)
     watch = Watch(heap.now)
     heap.checks.append(watch.follow)
     for step in steps:
         step.do(heap)
-    ended = _run_to_the_end(heap, lambda: follow(heap.now - watch.zero) if follow else None)
+    ended = _run_to_the_end(heap, lambda: tell(heap.now - watch.zero))
     duration_s = heap.now - watch.zero
     heap.run(chosen.call_interval_s)
     return _result(heap, watch, followed, seed, ended, duration_s)
+
+
+def _tell_nobody(_at_s: float) -> None:
+    """Where nobody follows."""
 
 
 def _run_to_the_end(heap: HeapWorld, follow: Callable[[], None]) -> str:
@@ -167,18 +173,25 @@ def forget_services() -> None:
     _STEADY.clear()
 
 
-def steady_heap(settings: Settings, timing: Timing, seed: int, model: Behaviour) -> HeapWorld:
+def steady_heap(
+    settings: Settings, timing: Timing, seed: int, model: Behaviour, follow: Callable[[], None] = lambda: None
+) -> HeapWorld:
     """A heap world whose service has just become steady.
 
     How it came up does not depend on the seed, but for what nodes and ids draw; so for one configuration it is played
     once, and other seeds go on from there.
     """
+
+    def is_up(world: World) -> bool:
+        follow()
+        return world.is_steady
+
     key = (repr(settings), repr(timing), repr(model))
     found = _STEADY.pop(key, None)
     if found is None:
         found = HeapWorld(settings, timing, seed, {settings.task_definition.name: model})
         try:
-            found.run_until_steady()
+            found.run_until(is_up)
         except NotReached as error:
             raise UsageError(
                 f"with these settings the service does not become steady, even before it is deployed to: {error}",
