@@ -35,14 +35,21 @@ from rollproof.sim.heap.node_routes import NodeRoutes
 from rollproof.sim.heap.world import Happened, HeapWorld
 
 NOWHERE = ""
+_TOLD_EVERY = 512  # steps of the core, sessions
 NO_TARGET = "no target to route to (503)"
 CUT = "call in flight cut with its target"
 
 
 class Sessions:
-    """`begin` once the service is steady; then they follow the heap world by themselves, until `finish`."""
+    """`begin` once the service is steady; then they follow the heap world by themselves, until `finish`.
 
-    def __init__(self, heap: HeapWorld, clients: Clients, random: Random) -> None:
+    `tell` is called again and again, for whoever waits meanwhile.
+    """
+
+    def __init__(
+        self, heap: HeapWorld, clients: Clients, random: Random, tell: Callable[[], None] = lambda: None
+    ) -> None:
+        self.tell = tell
         settings = heap.world.settings
         if settings.platform.routing is not Routing.COOKIES:
             raise NotModelled(
@@ -68,11 +75,8 @@ class Sessions:
         self._why: dict[str, str] = {}  # target -> why sessions leave it
         self._world = heap.world
 
-    def begin(self, follow: Callable[[], None] = lambda: None) -> None:
-        """Every session makes its first call within one interval from now; the heap world goes on that long.
-
-        `follow` is called now and then.
-        """
+    def begin(self) -> None:
+        """Every session makes its first call within one interval from now; the heap world goes on that long."""
         heap, interval_s = self._heap, self._clients.call_interval_s
         for node in self._nodes:
             node.load(heap.world, heap.now)
@@ -82,8 +86,6 @@ class Sessions:
         count = len(self._nodes)
         for number in sorted(range(len(self._first)), key=self._first.__getitem__):
             self._call(number, number % count, self._first[number])
-            if number % 1_000 == 0:
-                follow()
         heap.checks.append(self._follow)
         heap.listeners.append(self._behaves)
         heap.run(interval_s)
@@ -101,6 +103,8 @@ class Sessions:
     # -- what happens around them ------------------------------------------------------------------------------
 
     def _follow(self, before: World, happened: Happened, after: World, now: float) -> None:
+        if self._heap.steps % _TOLD_EVERY == 0:
+            self.tell()
         match happened:
             case e.HealthCheckAnswered(node=node, target_id=target_id):
                 old, new = before.targets.get(target_id), after.targets.get(target_id)
@@ -234,6 +238,8 @@ class Sessions:
     # -- one call -------------------------------------------------------------------------------------------------
 
     def _call(self, session: int, number: int, at: float) -> None:
+        if session % _TOLD_EVERY == 0:
+            self.tell()
         old = self._at[session]
         target_id = self._route(number, old, at)
         if not target_id or target_id in self._broken:

@@ -113,14 +113,15 @@ def _simulate(
     random = Random(seed)
     tell = follow or _tell_nobody
     heap = steady_heap(settings, timing, seed, model, lambda: tell(COMES_UP))
-    followed = Sessions(heap, chosen, random)
-    followed.begin(lambda: tell(COMES_UP))
+    followed = Sessions(heap, chosen, random, lambda: tell(COMES_UP))
+    followed.begin()
     heap.run(random.random() * heap.timing.scheduler_tick_s)
     watch = Watch(heap.now)
+    followed.tell = lambda: tell(heap.now - watch.zero)
     heap.checks.append(watch.follow)
     for step in steps:
         step.do(heap)
-    ended = _run_to_the_end(heap, lambda: tell(heap.now - watch.zero))
+    ended = _run_to_the_end(heap)
     duration_s = heap.now - watch.zero
     heap.run(chosen.call_interval_s)
     return _result(heap, watch, followed, seed, ended, duration_s)
@@ -130,15 +131,10 @@ def _tell_nobody(_at_s: float) -> None:
     """Where nobody follows."""
 
 
-def _run_to_the_end(heap: HeapWorld, follow: Callable[[], None]) -> str:
+def _run_to_the_end(heap: HeapWorld) -> str:
     """To the steady state after it, or to where it can go no further."""
-
-    def is_over(world: World) -> bool:
-        follow()
-        return _ended(heap, world) != ""
-
     try:
-        heap.run_until(is_over, at_most_s=AT_MOST_S)
+        heap.run_until(lambda world: _ended(heap, world) != "", at_most_s=AT_MOST_S)
     except NotReached:
         return "unfinished"
     return _ended(heap, heap.world)
