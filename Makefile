@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL = help
-.PHONY: help rehearse test stages fast lint format bench bench-sim properties compare matrix conformance lock clean
+.PHONY: help rehearse test stages fast lint format bench bench-sim properties compare matrix conformance fidelity lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -71,6 +71,9 @@ matrix: $(READY) ## every session strategy through every disruption, and docs/st
 
 conformance: $(READY) ## the official MCP suite against one replica and several; docs/conformance.md (needs PyPI and npm)
 	@$(BIN)/python -m tests.conformance.run --report $(ARGS)
+
+fidelity: $(READY) ## docs/fidelity.md anew, from its catalogue and the tests' markers
+	@$(BIN)/python -m tests.fidelity
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/python -m pip install -q uv

@@ -5,7 +5,8 @@ microseconds and "Z") and `kind`. The fields by kind, `?` marks an optional one:
 
     setting        name, value, source?, template_value?    one per knob, as used (real seconds); where it came from
     service_event  message                                  in ECS's own words
-    deployment     id, status, rollout_state, desired, running, pending, failed_tasks, task_definition, reason?
+    deployment     id, status, rollout_state, desired, running, pending, failed_tasks, task_definition, reason?,
+                   circuit_breaker, failure_threshold
     task           task_id, known, desired, deployment, stop_code?, stopped_reason?, exit_code?, address?,
                    target_id?, signal?
                    one at each change; `signal` ("SIGTERM", "SIGKILL") on the record of a signal sent

@@ -199,7 +199,9 @@ async def play(stage: Stage, rehearsal: Rehearsal) -> None:
                 stage.history.record("mark", name="not-warmed-up")
             is_over = await disrupt(stage, rehearsal.disruption, rehearsal.bad_commands)
             await patience.wait(f"the {rehearsal.disruption} to end in a steady state", is_over)
-            stage.history.record("mark", name="steady")
+            # What is said a moment after the fact (completed, then steady: O6, O13) belongs to it, in virtual time too.
+            said = max((event.at for event in stage.orchestrator.world.service_events), default=0.0)
+            stage.history.record("mark", name="steady", t=max(stage.clock.now(), said))
             await together(stage, asyncio.sleep(2 * probe_of.delay_s + 1.0))
     finally:
         await _restored(stage, desired_count)

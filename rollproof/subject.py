@@ -28,6 +28,9 @@ from rollproof.strategies import find_strategy
 NEVER_LISTENS = (sys.executable, "-c", "import signal; signal.signal(15, lambda *_: exit(0)); signal.pause()")
 """The command of a bad image: a process that runs, and answers nothing."""
 
+SAMPLE_APP = "server.serving:create_uvicorn_server"
+"""The sample as the in-process stage makes it."""
+
 CRASHES_AT_START = (sys.executable, "-c", "import sys; sys.exit('cannot start: no configuration')")
 
 
@@ -80,7 +83,8 @@ def find_subject(
         settings_from_templates(templates, parameters, imports=imports, service=service) if templates else _own_server()
     )
     settings = _with_environment(reading.settings, {"HOST": "127.0.0.1"} | dict(environment or {}))
-    start = ImageSpec(() if image else _start_command(app, command), root)
+    in_process = SAMPLE_APP if is_sample else app
+    start = ImageSpec(() if image else _start_command(app, command), root, app=in_process)
     needed = set(reading.secret_names) - set(environment or {})
     return Subject(
         settings,

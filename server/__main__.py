@@ -8,12 +8,10 @@ import socket
 import sys
 from types import FrameType
 
-from server.logs import configure_logging
-from server.settings import Settings, SettingsError, redact
+from server.settings import Settings, SettingsError
 
 EXIT_CANNOT_LISTEN = 1
 EXIT_USAGE = 2
-BACKLOG = 2048
 
 
 def main() -> int:
@@ -57,40 +55,10 @@ def listen(settings: Settings) -> socket.socket:
 
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until told to stop. Raises SettingsError for a REDIS_URL that the Redis client does not understand."""
-    import uvicorn  # noqa: PLC0415 - a second of imports, for which a wrong setting need not wait
+    from server.serving import create_uvicorn_server  # noqa: PLC0415 - a second of imports: a wrong setting need not wait
 
-    from server.app import create_app  # noqa: PLC0415
-    from server.shutdown import Drain, GracefulServer  # noqa: PLC0415
-    from server.task_metadata import find_task_id  # noqa: PLC0415
-
-    configure_logging(settings.log_level)  # only now: fastmcp sets up handlers of its own when it is imported
-    task_id = find_task_id(settings.metadata_uri)
-    drain = Drain()
-    config = uvicorn.Config(
-        create_app(settings, task_id=task_id, drain=drain),
-        loop="auto",  # uvloop and httptools where they are installed
-        http="auto",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
-    )
     host, port = listener.getsockname()[:2]
-    announcement = {
-        "version": settings.app_version,
-        "host": host,
-        "port": port,
-        "pid": os.getpid(),
-        "session_store": "memory" if settings.redis_url is None else redact(settings.redis_url),
-        "sessions": settings.sessions,
-        "stateless_http": settings.stateless_http,
-        "json_response": settings.json_response,
-    }
-    GracefulServer(config, drain, task_id, announcement).run(sockets=[listener])
+    create_uvicorn_server(settings, host=host, port=port).run(sockets=[listener])
 
 
 def _exit_during_start(_number: int, _frame: FrameType | None) -> None:

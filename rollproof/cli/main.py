@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from rollproof import __version__
-from rollproof.cli import compare, deploy, down, knobs, matrix, probe, rehearse, report, status, stop_task, up, whatif
+from rollproof.cli import (
+    compare,
+    deploy,
+    down,
+    knobs,
+    matrix,
+    predict,
+    probe,
+    rehearse,
+    report,
+    status,
+    stop_task,
+    up,
+    wait,
+    whatif,
+)
 from rollproof.cli.running import Interrupted, interruptible, tell_error
 from rollproof.core.errors import RollproofError
 
@@ -24,6 +39,7 @@ for name, module in {
     "up": up,
     "deploy": deploy,
     "status": status,
+    "wait": wait,
     "probe": probe,
     "stop-task": stop_task,
     "down": down,
@@ -32,6 +48,7 @@ for name, module in {
     "matrix": matrix,
     "whatif": whatif,
     "knobs": knobs,
+    "predict": predict,
 }.items():
     app.command(name, epilog=module.EXAMPLES)(module.command)
 

@@ -14,7 +14,7 @@ from rollproof.cli.matrix_cells import CellPlayer, with_what_is_not_modelled
 from rollproof.cli.matrix_progress import MatrixProgress
 from rollproof.cli.players import PLAYERS
 from rollproof.cli.running import err, out, run, wide_out
-from rollproof.cli.stage import StageName, StageOption
+from rollproof.cli.stage import PlayedOnOption, StageName
 from rollproof.core.errors import UsageError
 from rollproof.core.platforms import FARGATE
 from rollproof.matrix import Asked, Matrix, load_matrix, plan_matrix, play_matrix
@@ -66,6 +66,9 @@ Render = Annotated[
 ]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Tables for a document.")]
 
+SIM_DELAY_S = 3.0
+"""Between two calls of a session in virtual time: a rollout has its full length there."""
+
 
 def command(
     context: typer.Context,
@@ -74,7 +77,7 @@ def command(
     resume: Resume = None,
     render: Render = None,
     measure: Measure = 10.0,
-    stage: StageOption = StageName.LOCAL,
+    stage: PlayedOnOption = StageName.LOCAL,
     platform: o.PlatformOption = FARGATE,
     set_: o.Set = None,
     speed: o.Speed = 20.0,
@@ -97,6 +100,10 @@ def command(
     else:
         if measure < 0:
             raise UsageError(f"--measure {measure:g} is out of range", hint="0 or more seconds; 0: no costs")
+        if stage is StageName.SIM:
+            _check_virtual(context)
+            speed, measure = 1.0, 0.0  # at AWS's pace, for which nothing is waited; and CPU means nothing there
+            delay = delay if o.are_given(context, "delay") else SIM_DELAY_S
         asked = Asked(
             stage.value, sessions=sessions, delay_s=delay, slow_s=slow_s, speed=speed, seed=seed,
             settings=tuple(set_ or ()), measure_s=measure, balancer=(balancer or PLAYERS[stage].balancer).value,
@@ -120,6 +127,14 @@ def _play(matrix: Matrix, directory: Path, progress: MatrixProgress) -> Matrix:
 
     kept = f"{cells.on_stop}; what was played is kept: rollproof matrix --resume {directory}"
     return run(played(), on_stop=kept) if matrix.missing() else matrix
+
+
+def _check_virtual(context: typer.Context) -> None:
+    if o.are_given(context, "speed", "measure"):
+        raise UsageError(
+            "--speed and --measure: virtual time costs nothing, and the in-process stage measures no CPU",
+            hint="leave them out, or --stage local",
+        )
 
 
 def _names(given: str) -> list[str]:

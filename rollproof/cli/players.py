@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rollproof.cli.running import NOTHING_LEFT, run
@@ -14,7 +14,9 @@ from rollproof.core.platforms import refuse_elsewhere
 from rollproof.docker_rehearsal import ON_ALL_ADDRESSES, order_of, rehearse_in_compose
 from rollproof.history import Record
 from rollproof.orchestrator.stage_files import BalancerKind
+from rollproof.probe import ProbeOptions
 from rollproof.rehearsal import Rehearsal, Rehearsed, rehearse
+from rollproof.sim_rehearsal import rehearse_in_thread
 
 OF_THE_SERVICE = ("image", "template", "parameter", "env", "strategy", "platform", "set_", "config", "speed", "seed")
 """Flags that set something of the service: a docker stage that is up is rehearsed as it is without them."""
@@ -57,6 +59,9 @@ class Player(Protocol):
     def on_stop(self) -> str:
         """What is said after Ctrl-C."""
 
+    def usual(self, probe: ProbeOptions, /) -> ProbeOptions:
+        """The clients where nothing is said of how many, and how often they call."""
+
     async def rehearse(self, asked: Asked, audience: Audience, /) -> Rehearsed:
         """To the end. Raises as `rehearse`."""
 
@@ -79,7 +84,9 @@ def check_flags(player: Player, given: Mapping[str, str]) -> None:
 
 def check_stage(player: Player, rehearsal: Rehearsal) -> None:
     """Raises NotModelled for a platform that this stage, or its balancer, does not play."""
-    if not isinstance(player, LocalPlayer):
+    if isinstance(player, SimPlayer):
+        refuse_elsewhere(rehearsal.settings.platform, "the in-process stage")
+    elif not isinstance(player, LocalPlayer):
         refuse_elsewhere(rehearsal.settings.platform, "the docker stage")
     elif rehearsal.balancer is not BalancerKind.EMBEDDED:
         refuse_elsewhere(rehearsal.settings.platform, rehearsal.balancer)
@@ -87,6 +94,9 @@ def check_stage(player: Player, rehearsal: Rehearsal) -> None:
 
 class EachSetsItsOwn:
     """Nothing is worth keeping between two rehearsals, or somebody else keeps it."""
+
+    def usual(self, probe: ProbeOptions, /) -> ProbeOptions:
+        return probe
 
     @asynccontextmanager
     async def kept_up(self, _rehearsal: Rehearsal, _audience: Audience, /) -> AsyncIterator[None]:
@@ -106,7 +116,34 @@ class LocalPlayer(EachSetsItsOwn):
         return await rehearse(asked.rehearsal, listener=audience.listen)
 
 
+class SimPlayer(EachSetsItsOwn):
+    balancer = BalancerKind.EMBEDDED
+    environment: Mapping[str, str] = {}
+    refused: Mapping[str, tuple[str, str]] = {
+        "--image": ("needs containers", "--stage docker"),
+        "--command": ("runs a program, not an application of Python", "--app module:attribute, or --stage local"),
+        "--redis-url": (
+            "the in-process stage has a Redis of its own, in virtual time",
+            "leave it out; unset REDIS_URL",
+        ),
+        "--port": ("the in-process stage listens on no port", "leave it out, or --stage local"),
+        "--speed": ("virtual time costs nothing: the in-process stage plays at AWS's pace", "leave it out"),
+        "--balancer": ("the in-process stage has its own", "leave it out, or --stage local"),
+    }
+    on_stop = NOTHING_LEFT
+
+    def usual(self, probe: ProbeOptions, /) -> ProbeOptions:
+        """A rollout lasts its full eight minutes here: fewer calls show as much, in a few real seconds."""
+        return replace(probe, sessions=10, delay_s=5.0)
+
+    async def rehearse(self, asked: Asked, audience: Audience, /) -> Rehearsed:
+        return await rehearse_in_thread(asked.rehearsal, listener=audience.listen)
+
+
 class DockerPlayer:
+    def usual(self, probe: ProbeOptions, /) -> ProbeOptions:
+        return probe
+
     balancer = BalancerKind.NGINX
     environment: Mapping[str, str] = ON_ALL_ADDRESSES
     refused: Mapping[str, tuple[str, str]] = {
@@ -144,5 +181,9 @@ class DockerPlayer:
                 await compose.down(audience.say)
 
 
-PLAYERS: dict[StageName, Player] = {StageName.LOCAL: LocalPlayer(), StageName.DOCKER: DockerPlayer()}
+PLAYERS: dict[StageName, Player] = {
+    StageName.LOCAL: LocalPlayer(),
+    StageName.DOCKER: DockerPlayer(),
+    StageName.SIM: SimPlayer(),
+}
 """The client's container has another one: cli/docker_client.py."""

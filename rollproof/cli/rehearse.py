@@ -14,7 +14,7 @@ from rollproof.cli import options as o
 from rollproof.cli.live import Live
 from rollproof.cli.players import OF_THE_SERVICE, PLAYERS, Asked, check_flags, check_stage, play
 from rollproof.cli.running import FAIL, PASS, UNKNOWN, err, out
-from rollproof.cli.stage import StageName, StageOption
+from rollproof.cli.stage import PlayedOnOption, StageName
 from rollproof.core.errors import UsageError
 from rollproof.core.platforms import FARGATE
 from rollproof.disruptions import Disruption
@@ -45,6 +45,8 @@ rollproof rehearse --platform lambda --strategy memory   instances frozen betwee
 
 rollproof rehearse --stage docker                        the same with containers and nginx
 
+rollproof rehearse --stage sim --strategy memory         in one process, at AWS's pace, in seconds
+
 Exit codes: 0 pass, 1 a session was lost, 2 usage, 3 nothing was proved.
 """
 
@@ -59,7 +61,7 @@ Timeout = Annotated[
 
 def command(
     context: typer.Context,
-    stage: StageOption = StageName.LOCAL,
+    stage: PlayedOnOption = StageName.LOCAL,
     app: o.App = "",
     command_: o.Command = "",
     image: o.Image = "",
@@ -101,7 +103,16 @@ def command(
     if not timeout >= 0:
         raise UsageError(f"--timeout {timeout:g} is out of range", hint="0 or more seconds")
     player = PLAYERS[stage]
-    check_flags(player, {"--app": app, "--command": command_, "--image": image, "--redis-url": redis_url})
+    check_flags(
+        player,
+        {
+            "--app": app, "--command": command_, "--image": image, "--redis-url": redis_url,
+            "--port": str(port or ""), "--balancer": balancer or "",
+            "--speed": str(speed) if o.are_given(context, "speed") else "",
+        },
+    )  # fmt: skip
+    if stage is StageName.SIM:
+        speed = 1.0
     chosen = o.choose(
         app=app, command=command_, image=image, template=template, parameter=parameter, env=env, strategy=strategy,
         platform=platform, sets=set_, config_file=config, speed=speed, environment=player.environment,
@@ -115,9 +126,11 @@ def command(
     configured = chosen.config.probe if chosen.config else {}
     probe_given = c.given(context) | configured.keys()
     probe = replace(clients_of(probe, strategy, probe_given), **configured)
-    usual = probe_on_platform(probe, platform)
+    usual = probe_on_platform(player.usual(probe), platform)
     if not o.are_given(context, "sessions"):
         probe = replace(probe, sessions=usual.sessions)
+    if not o.are_given(context, "delay") and "delay_s" not in configured:
+        probe = replace(probe, delay_s=usual.delay_s)
     if not o.are_given(context, "streams"):
         probe = replace(probe, open_streams=usual.open_streams)
     probe.validate()

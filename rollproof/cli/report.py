@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,15 @@ from rollproof.cli.rehearse import show
 from rollproof.core.errors import UsageError
 from rollproof.history import read_history
 from rollproof.report import write_reports
+from rollproof.report.eventbridge import eventbridge_events
 
 EXAMPLES = """[bold]Examples[/]
 
 rollproof report                               the newest run in runs/
 
 rollproof report runs/20260101T120000-memory-rolling --verbose
+
+rollproof report --eventbridge | jq .detail    what EventBridge would have had, an event a line
 """
 
 
@@ -26,6 +30,9 @@ def command(
     runs: o.Runs = Path("runs"),
     as_json: o.Json = False,
     verbose: o.Verbose = False,
+    eventbridge: Annotated[
+        bool, typer.Option("--eventbridge", help="Print the run's events as EventBridge has them, and no report.")
+    ] = False,
 ) -> None:
     """Judge a run again from its history, and print the report."""
     found = run_dir or max((x.parent for x in runs.glob("*/history.jsonl")), default=None)
@@ -35,6 +42,10 @@ def command(
     if not history.is_file():
         raise UsageError(f"{found} is no run: it has no history.jsonl", hint=f"runs are in {runs}")
     try:
+        if eventbridge:
+            for event in eventbridge_events(read_history(history)):
+                typer.echo(json.dumps(event, separators=(",", ":")))
+            return
         verdict = write_reports(found, read_history(history))
     except ValueError as error:
         raise UsageError(str(error), hint="the history is damaged there; mend or remove that line") from error

@@ -22,6 +22,16 @@ EMBEDDED_OVERLAY = Path("compose") / "embedded-balancer.yml"
 class StageName(StrEnum):
     LOCAL = "local"  # processes; no Docker needed
     DOCKER = "docker"  # containers of the Compose project
+    SIM = "sim"  # applications in one process, in virtual time; lasts as long as a rehearsal
+
+
+def _standing(stage: StageName) -> StageName:
+    if stage is StageName.SIM:
+        raise UsageError(
+            "the in-process stage lasts only as long as a rehearsal",
+            hint="rollproof rehearse --stage sim; for one that stays up: --stage local or docker",
+        )
+    return stage
 
 
 StageOption = Annotated[
@@ -31,8 +41,21 @@ StageOption = Annotated[
         envvar="ROLLPROOF_STAGE",
         help="local: processes of this machine. docker: containers of the Compose project.",
         rich_help_panel=o.STAGE,
+        callback=_standing,
     ),
 ]
+"""Where a service is up between two commands."""
+
+PlayedOnOption = Annotated[
+    StageName,
+    typer.Option(
+        "--stage",
+        envvar="ROLLPROOF_STAGE",
+        help="sim: in one process, in virtual time. local: processes of this machine. docker: containers.",
+        rich_help_panel=o.STAGE,
+    ),
+]
+"""Where a rehearsal is played."""
 
 
 def compose_stage(*, port: int = 0, image: str = "", balancer: str = "") -> ComposeStage:

@@ -73,10 +73,12 @@ def render(status: dict[str, Any]) -> Group:
         f"{status['service']}: {status['running_count']} of {status['desired_count']} running, {state}   "
         f"{status['endpoint']}   t={status['now']:.1f} s, speed {status['speed']:g}"
     )
-    deployments = _table("deployment", "status", "rollout", "definition", "desired", "running", "pending", "failed")
+    deployments = _table("deployment", "status", "rollout", "definition", "desired", "running", "pending", "failed",
+                         "breaker")  # fmt: skip
     for x in status["deployments"]:
         deployments.add_row(x["id"], x["status"], _word(x["rollout_state"]), x["task_definition"],
-                            *(str(x[name]) for name in ("desired", "running", "pending", "failed_tasks")))  # fmt: skip
+                            *(str(x[name]) for name in ("desired", "running", "pending", "failed_tasks")),
+                            _breaker(x))  # fmt: skip
     targets = {x["task_id"]: x for x in status["targets"]}
     tasks = _table("task", "known", "desired", "definition", "zone", "target", "state", "nodes")
     for x in status["tasks"]:
@@ -88,6 +90,12 @@ def render(status: dict[str, Any]) -> Group:
         )  # fmt: skip
     events = [Text(f"{x['at']:8.1f} s  {short(x['message'])}", style="dim") for x in status["events"][:_EVENTS]]
     return Group(head, "", deployments, "", tasks, "", *events)
+
+
+def _breaker(deployment: dict[str, Any]) -> str:
+    """What it does, and where it trips: "MONITORING, trips at 3"."""
+    status = str(deployment["circuit_breaker"])
+    return f"{status}, trips at {deployment['failure_threshold']}" if status == "MONITORING" else status
 
 
 def _table(*columns: str) -> Table:

@@ -22,6 +22,7 @@ class StartTask:
     deployment_number: str
     availability_zone: str
     replaces: str = ""
+    rebalances: bool = False  # in addition to the desired count, until one of a fuller zone can go
 
 
 @dataclass(frozen=True)

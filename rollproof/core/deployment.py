@@ -122,6 +122,28 @@ def failure_threshold(breaker: CircuitBreaker, desired: int) -> int:
             assert_never(breaker.threshold_type)
 
 
+class MonitorStatus(StrEnum):
+    """What the circuit breaker is doing about a deployment. API-ECS ServiceDeploymentRollbackMonitorsStatus."""
+
+    DISABLED = "DISABLED"
+    MONITORING = "MONITORING"
+    MONITORING_COMPLETE = "MONITORING_COMPLETE"
+    TRIGGERED = "TRIGGERED"
+
+
+def monitor_status(deployment: Deployment, breaker: CircuitBreaker) -> MonitorStatus:
+    """A rollback is not monitored: there is nothing further back to return to [inferred]."""
+    if not breaker.enable or deployment.is_rolling_back:
+        return MonitorStatus.DISABLED
+    match deployment.rollout_state:
+        case R.IN_PROGRESS:
+            return MonitorStatus.MONITORING
+        case R.COMPLETED:
+            return MonitorStatus.MONITORING_COMPLETE
+        case _:
+            return MonitorStatus.TRIGGERED
+
+
 def throttle_delay_s(failures: int, base_s: float, max_s: float) -> float:
     """Pause before the next start after `failures` in a row that never reached RUNNING.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rollproof.core import target_group as tg
-from rollproof.core.deployment import Deployment
+from rollproof.core.deployment import Deployment, failure_threshold, monitor_status
 from rollproof.core.task import Task, TaskStatus
 from rollproof.core.world import World
 
@@ -34,7 +34,7 @@ def describe(world: World, now: float) -> dict[str, Any]:
 
 def deployment_facts(world: World, deployment: Deployment) -> dict[str, Any]:
     """DEACTIVATING tasks are not counted as running (CR#2171 [observed], for services [inferred])."""
-    tasks = world.tasks_of(deployment)
+    tasks, breaker = world.tasks_of(deployment), world.settings.service.circuit_breaker
     return {
         "id": deployment.id,
         "status": deployment.status.value,
@@ -45,6 +45,8 @@ def deployment_facts(world: World, deployment: Deployment) -> dict[str, Any]:
         "running": sum(x.known is TaskStatus.RUNNING for x in tasks),
         "pending": sum(x.known < TaskStatus.RUNNING for x in tasks),
         "failed_tasks": deployment.failed_tasks,
+        "circuit_breaker": monitor_status(deployment, breaker).value,
+        "failure_threshold": failure_threshold(breaker, world.settings.service.desired_count),
         "created_at": deployment.created_at,
         "updated_at": deployment.updated_at,
     }

@@ -111,6 +111,9 @@ _SERVICE_KNOBS = (
     Knob("circuit_breaker_reset_on_healthy_task", f"{_S}.circuit_breaker.reset_on_healthy_task", _BOOL,
          "a healthy task sets the count of failures to zero", resource=SERVICE,
          cfn_property=f"{_BREAKER}.ResetOnHealthyTask"),
+    Knob("availability_zone_rebalancing", f"{_S}.availability_zone_rebalancing", Kind.CHOICE,
+         "a steady service moves tasks to thin zones by itself", choices=("ENABLED", "DISABLED"),
+         source="API-ECS CreateServiceRequest", resource=SERVICE, cfn_property="AvailabilityZoneRebalancing"),
     Knob("has_load_balancer", f"{_S}.has_load_balancer", _BOOL, "tasks are registered in a target group"),
 )  # fmt: skip
 
@@ -182,9 +185,16 @@ _TARGET_GROUP_KNOBS = (
          attribute="load_balancing.algorithm.type"),
     Knob("slow_start_s", f"{_TG}.slow_start_s", _SECONDS, "a new target's share grows this long", 30, 900, or_zero=True,
          source="API-ELB TargetGroupAttribute", resource=TARGET_GROUP, attribute="slow_start.duration_seconds"),
+    Knob("cross_zone", f"{_TG}.cross_zone", Kind.CHOICE, "nodes use the targets of all zones, or of their own alone",
+         choices=("use_load_balancer_configuration", "true", "false"), source="ALB-UG/load-balancer-target-groups",
+         resource=TARGET_GROUP, attribute="load_balancing.cross_zone.enabled"),
     Knob("minimum_healthy_targets", f"{_TG}.minimum_healthy_targets", _INT,
          "with fewer healthy targets all are used (fail-open)", 1, None, source="API-ELB TargetGroupAttribute",
          resource=TARGET_GROUP, attribute="target_group_health.unhealthy_state_routing.minimum_healthy_targets.count"),
+    Knob("minimum_healthy_targets_percent", f"{_TG}.minimum_healthy_targets_percent", _INT,
+         "the same as a percentage of the registered targets; 0 is off", 1, 100, or_zero=True,
+         source="API-ELB TargetGroupAttribute", resource=TARGET_GROUP,
+         attribute="target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage"),
 )  # fmt: skip
 
 _LOAD_BALANCER_KNOBS = (

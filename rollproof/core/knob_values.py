@@ -90,6 +90,8 @@ def _put(holder: Any, path: list[str], value: Any) -> Any:
 
 
 def _integer(knob: Knob, text: str) -> int:
+    if knob.or_zero and text.lower() in _FALSE:  # AWS writes "off", which YAML may read as a boolean
+        return 0
     try:
         return int(text)
     except ValueError:

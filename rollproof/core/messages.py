@@ -1,11 +1,11 @@
-"""The service events in ECS's own words (aws-behaviour facts O1-O13; counts and shapes from O11).
+"""The service events in ECS's own words (docs/fidelity.md, ECS-EVENT: seen in O1-O13, most shapes in O11).
 
 Always "1 tasks", "1 targets": ECS has no singular. Lines about target groups carry no final period.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def _tasks(ids: Iterable[str]) -> str:
@@ -84,6 +84,24 @@ def under_protection(service: str, deployment_id: str, count: int) -> str:
         f"(service {service}) was unable to reach steady state because (taskSet {deployment_id}) "
         f"was unable to scale in due to (reason {count} tasks under protection)"
     )
+
+
+def unbalanced(service: str, held: Mapping[str, int]) -> str:
+    return f"(service {service}) is not AZ balanced with {_zones(held)}. AZ Rebalancing in progress."
+
+
+def started_to_rebalance(service: str, zone: str, ids: list[str]) -> str:
+    return f"(service {service}) has started {len(ids)} tasks in {zone} to AZ Rebalance: {_tasks(ids)}."
+
+
+def balanced(service: str, held: Mapping[str, int]) -> str:
+    return f"(service {service}) is AZ balanced with {_zones(held)}."
+
+
+def _zones(held: Mapping[str, int]) -> str:
+    """The fullest first."""
+    fullest = sorted(held, key=lambda zone: (-held[zone], zone))
+    return ", ".join(f"{held[zone]} tasks in {zone}" for zone in fullest)
 
 
 CONTAINER_HEALTH_REASON = "Task failed container health checks"

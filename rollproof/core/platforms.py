@@ -60,6 +60,7 @@ _NO_STICKINESS = Rule(False, "ALB-UG/sticky-sessions: off is the default [doc]")
 _START_FIRST = {
     "minimum_healthy_percent": Rule(100, "new instances are up before old ones go [inferred]"),
     "maximum_percent": Rule(200, "new instances are up before old ones go [inferred]"),
+    "availability_zone_rebalancing": Rule("DISABLED", "what moves instances between zones is ECS's own [inferred]"),
 }
 _AT_ONCE = {"drain_propagation_s": 0.0, "drain_propagation_jitter_s": 0.0}
 _OF_ALB_NODES = Rule(1, "no ALB with nodes of its own in front [inferred]")

@@ -24,6 +24,7 @@ from rollproof.core.service_end import complete, retire, say_stuck, settle
 from rollproof.core.service_health import break_circuit, count, judge
 from rollproof.core.service_starts import register, say_throttled, set_desired, start
 from rollproof.core.service_stops import deregister, roll, signal, stop_unhealthy
+from rollproof.core.service_zones import rebalance
 from rollproof.core.world import World
 
 
@@ -58,6 +59,7 @@ PHASES: tuple[Callable[[World, float], list[c.Command]], ...] = (
     retire,
     complete,
     settle,
+    rebalance,
 )
 """In this order. Each returns nothing once its commands have been applied at the same `now`.
 

@@ -50,7 +50,8 @@ def register(world: World, now: float) -> list[c.Command]:
 def start(world: World, now: float) -> list[c.Command]:
     """Tasks are started for every deployment that lacks some, within the room there is.
 
-    An unhealthy task gets its replacement first and is stopped later (WN-2023-10-23). A FAILED deployment
+    Each goes to the zone with the fewest of its own deployment, so that what stays when the old ones are gone is in
+    balance. An unhealthy task gets its replacement first and is stopped later (WN-2023-10-23). A FAILED deployment
     starts nothing (API-ECS rolloutState); one whose tasks never run is throttled (ECS-DG).
     """
     starts = _starts(world, now)[: max(0, room(world))]
@@ -58,11 +59,14 @@ def start(world: World, now: float) -> list[c.Command]:
         return []
     service, number = world.settings.service, world.tasks_made
     found, plain, replacing = list[c.Command](), list[str](), list[str]()
-    zones = Counter(dict.fromkeys(service.availability_zones, 0))
-    zones.update(task.availability_zone for task in world.tasks.values() if task.is_wanted)
+    wanted = [x for x in world.tasks.values() if x.is_wanted and not x.unhealthy_reason]
+    zones = Counter(x.availability_zone for x in wanted)
+    own = Counter((x.deployment_id, x.availability_zone) for x in wanted)
     for deployment, replaces in starts:
         number += 1
-        task_id, zone = names.task_id(world.seed, number), min(zones, key=lambda z: (zones[z], z))
+        task_id = names.task_id(world.seed, number)
+        zone = _thinnest(service.availability_zones, deployment.id, own, zones)
+        own[deployment.id, zone] += 1
         zones[zone] += 1
         (replacing if replaces else plain).append(task_id)
         found.append(c.StartTask(task_id, number, deployment.number, zone, replaces))
@@ -71,6 +75,11 @@ def start(world: World, now: float) -> list[c.Command]:
     if replacing:
         found.append(emit(messages.started_for_unhealthy(service.name, replacing)))
     return found
+
+
+def _thinnest(zones: tuple[str, ...], deployment_id: str, own: Counter[tuple[str, str]], held: Counter[str]) -> str:
+    """The zone with the fewest tasks of this deployment; among equals the one with the fewest at all."""
+    return min(zones, key=lambda zone: (own[deployment_id, zone], held[zone], zone))
 
 
 def _starts(world: World, now: float) -> list[tuple[d.Deployment, str]]:

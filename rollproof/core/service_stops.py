@@ -126,27 +126,34 @@ def _replaced(old: list[Task], healthy: set[str], spare: int, now: float) -> lis
 
 
 def _surplus(world: World, fresh: list[Task], healthy: set[str], now: float) -> list[Task]:
-    """PRIMARY tasks above its desired count, never protected ones: those not yet healthy first, the newest first."""
-    viable = [x for x in fresh if not x.unhealthy_reason]
+    """PRIMARY tasks above its desired count, never protected ones: those not yet healthy first, the newest first.
+
+    A task that is to take another zone's place is none of them before it is healthy.
+    """
+    viable = [x for x in fresh if not x.unhealthy_reason and (x.id in healthy or not x.rebalances)]
     free = [x for x in reversed(viable) if not x.is_protected(now)]
     excess = len(viable) - world.primary.desired_count
     starting = [x for x in free if x.id not in healthy][: max(0, excess)]
     spare = min(excess - len(starting), len(healthy) - floor(world))
-    return starting + _by_zone([x for x in free if x.id in healthy], spare)
+    return starting + _by_zone([x for x in free if x.id in healthy], spare, among=viable)
 
 
-def _by_zone(tasks: list[Task], count: int) -> list[Task]:
-    """`count` of `tasks` at most, each from the zone that then holds most of them: zones stay balanced (API-ECS).
+def _by_zone(tasks: list[Task], count: int, among: list[Task] | None = None) -> list[Task]:
+    """`count` of `tasks` at most, each from the zone that then holds most of `among`: zones stay balanced (API-ECS).
 
     Six tasks in zones a a a b b c, three to go: a, a, b; one stays in each.
     """
-    zones: dict[str, deque[tuple[int, Task]]] = {}
+    held = Counter(x.availability_zone for x in among or tasks)
+    waiting: dict[str, deque[tuple[int, Task]]] = {}
     for place, task in enumerate(tasks):
-        zones.setdefault(task.availability_zone, deque()).append((place, task))
+        waiting.setdefault(task.availability_zone, deque()).append((place, task))
     picks: list[Task] = []
     while len(picks) < min(count, len(tasks)):
-        fullest = max(zones.values(), key=lambda zone: (len(zone), -zone[0][0] if zone else 0))
-        picks.append(fullest.popleft()[1])
+        fullest = max(waiting, key=lambda zone: (held[zone], -waiting[zone][0][0]))
+        picks.append(waiting[fullest].popleft()[1])
+        held[fullest] -= 1
+        if not waiting[fullest]:
+            del waiting[fullest]
     return picks
 
 

@@ -70,7 +70,11 @@ class TargetGroupSettings:
     health_check: HealthCheck = HealthCheck()
     algorithm: Algorithm = Algorithm.ROUND_ROBIN
     slow_start_s: float = 0.0  # 0 or 30..900; not with least_outstanding_requests
+    cross_zone: str = (
+        "use_load_balancer_configuration"  # which is on; or true, false. ALB-UG/load-balancer-target-groups
+    )
     minimum_healthy_targets: int = 1  # target_group_health.unhealthy_state_routing...count. API-ELB
+    minimum_healthy_targets_percent: int = 0  # ...percentage: 0 is AWS's "off", else 1..100. API-ELB
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ class ServiceSettings:
     maximum_percent: int = 200
     health_check_grace_period_s: float = 0.0  # healthCheckGracePeriodSeconds; ECS only, the ALB knows nothing of it
     circuit_breaker: CircuitBreaker = CircuitBreaker()
+    availability_zone_rebalancing: str = "ENABLED"  # or DISABLED; AWS's default for new services. API-ECS
     has_load_balancer: bool = True
 
 

@@ -9,8 +9,8 @@ Every ALB node checks by itself, on its own phase, and learns of a deregistratio
 `NodeHealth`, and its own view in the routing table.
 
 Fail-open is decided here too: a node that knows fewer healthy targets than
-`unhealthy_state_routing.minimum_healthy_targets.count` routes to the unhealthy ones as well. Targets that
-drain are deregistered and take no part in it [inferred]; targets still `initial` neither [inferred].
+`unhealthy_state_routing.minimum_healthy_targets` (count or percentage) routes to the unhealthy ones as well. Targets
+that drain are deregistered and take no part in it [inferred]; targets still `initial` neither [inferred].
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Target:
     registered_at: float
     nodes: Mapping[str, NodeHealth] = field(default_factory=dict)
     draining_at: float | None = None
+    availability_zone: str = ""
 
 
 ECS = PlatformSettings()
@@ -88,13 +89,24 @@ class Rules:
     timing: Timing
     seed: int
     platform: PlatformSettings = ECS
+    availability_zones: tuple[str, ...] = ()
 
     @property
     def node_ids(self) -> tuple[str, ...]:
         return tuple(f"node-{n}" for n in range(self.behaviour.nodes))
 
+    def reaches(self, node_id: str, target: Target) -> bool:
+        """Whether the node uses the target at all: with cross-zone balancing off only its own zone's.
 
-def register(target_id: str, task_id: str, now: float, rules: Rules) -> Target:
+        Nodes and zones go together in their order: node-0 with the first zone, and round again.
+        """
+        if self.settings.cross_zone != "false" or not self.availability_zones:
+            return True
+        place = int(node_id.removeprefix("node-")) % len(self.availability_zones)
+        return target.availability_zone == self.availability_zones[place]
+
+
+def register(target_id: str, task_id: str, now: float, rules: Rules, availability_zone: str = "") -> Target:
     """A new target; each node's first check falls within a second of its own (O3)."""
     first = now + rules.timing.registration_s
     spread = rules.timing.first_check_spread_s
@@ -102,7 +114,7 @@ def register(target_id: str, task_id: str, now: float, rules: Rules) -> Target:
         node: NodeHealth(next_check_at=first + spread * fraction(rules.seed, "check", node, target_id))
         for node in rules.node_ids
     }
-    return Target(target_id, task_id, target_id, now, nodes)
+    return Target(target_id, task_id, target_id, now, nodes, availability_zone=availability_zone)
 
 
 def deregister(target: Target, now: float, rules: Rules) -> Target:
@@ -219,10 +231,11 @@ def node_state(target: Target, node_id: str, now: float, rules: Rules) -> Target
 
 def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: Rules) -> NodeTable:
     """This node's view, fail-open included."""
-    states = {t.id: node_state(t, node_id, now, rules) for t in targets.values()}
-    healthy = sum(s is T.HEALTHY for s in states.values())
-    fail_open = healthy < rules.settings.minimum_healthy_targets
-    return NodeTable(node_id, tuple(row(t, node_id, states[t.id], fail_open, now, rules) for t in targets.values()))
+    reached = [t for t in targets.values() if rules.reaches(node_id, t)]
+    states = [node_state(t, node_id, now, rules) for t in reached]
+    fail_open = fails_open(states.count(T.HEALTHY), len(states) - states.count(T.DRAINING), rules.settings)
+    rows = (row(t, node_id, s, fail_open, now, rules) for t, s in zip(reached, states, strict=True))
+    return NodeTable(node_id, tuple(rows))
 
 
 def row(target: Target, node_id: str, known: TargetState, fail_open: bool, now: float, rules: Rules) -> RoutableTarget:
@@ -237,6 +250,15 @@ def row(target: Target, node_id: str, known: TargetState, fail_open: bool, now: 
         sticky=new or (known is T.DRAINING and stays),
         slow_start_age_s=_slow_start_age(target.nodes[node_id], now, rules) if new else None,
     )
+
+
+def fails_open(healthy: int, registered: int, settings: TargetGroupSettings) -> bool:
+    """Fewer healthy targets than the minimum count, or than the minimum percentage: either is enough (API-ELB).
+
+    2 healthy of 4 registered ones at 75 %: 200 < 300, so all four are used. What drains is registered no more.
+    """
+    is_below_percent = healthy * 100 < settings.minimum_healthy_targets_percent * registered
+    return healthy < settings.minimum_healthy_targets or is_below_percent
 
 
 def _slow_start_age(node: NodeHealth, now: float, rules: Rules) -> float | None:

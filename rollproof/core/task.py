@@ -71,6 +71,7 @@ class Task:
     availability_zone: str
     created_at: float
     replaces: str = ""  # the unhealthy task that this one was started for
+    rebalances: bool = False  # started in addition, to move a task of a fuller zone
     known: TaskStatus = TaskStatus.PROVISIONING
     desired: DesiredStatus = DesiredStatus.RUNNING
     address: str = ""  # host:port; also the target's id

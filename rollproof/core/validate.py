@@ -126,6 +126,8 @@ def _target_group(settings: Settings) -> Iterator[str]:
         yield _complaint(
             settings, "slow_start_s", "slow start is not available with least_outstanding_requests (API-ELB)"
         )
+    if group.stickiness.enabled and group.cross_zone == "false":
+        yield _complaint(settings, "cross_zone", "stickiness needs cross-zone load balancing (ALB-UG)")
     if group.stickiness.enabled and group.stickiness.type is StickinessType.APP_COOKIE:
         name = group.stickiness.cookie_name
         if not _COOKIE_NAME.fullmatch(name):
@@ -137,7 +139,7 @@ def _target_group(settings: Settings) -> Iterator[str]:
 _MAY_BE_ZERO = frozenset(
     {"desired_count", "minimum_healthy_percent", "maximum_percent", "health_check_grace_period_s",
      "deregistration_delay_s", "slow_start_s", "container_health_check_start_period_s", "stop_timeout_s",
-     "container_port", "target_group_port", "listener_port", "request_timeout_s"}
+     "minimum_healthy_targets_percent", "container_port", "target_group_port", "listener_port", "request_timeout_s"}
 )  # fmt: skip
 """Numbers for which 0 has a meaning (for a port: any that is free); all others must be positive."""
 

@@ -57,7 +57,8 @@ class World:
     @property
     def rules(self) -> tg.Rules:
         settings = self.settings
-        return tg.Rules(settings.target_group, settings.behaviour, self.timing, self.seed, settings.platform)
+        zones = settings.service.availability_zones
+        return tg.Rules(settings.target_group, settings.behaviour, self.timing, self.seed, settings.platform, zones)
 
     def deployment(self, number: str) -> d.Deployment:
         return next(x for x in self.deployments if x.number == number)
@@ -234,6 +235,7 @@ def _apply_task_command(world: World, order: TaskCommand, now: float) -> World:
             availability_zone=order.availability_zone,
             created_at=now,
             replaces=order.replaces,
+            rebalances=order.rebalances,
         )
         return replace(_with_task(world, task), tasks_made=order.number)
     task = world.tasks[order.task_id]
@@ -303,7 +305,8 @@ def _apply_target_command(world: World, order: TargetCommand, now: float) -> Wor
     match order:
         case c.RegisterTarget(task_id=task_id):
             task = replace(world.tasks[task_id], registered_at=now)
-            return _with_target(_with_task(world, task), tg.register(task.address, task.id, now, world.rules))
+            target = tg.register(task.address, task.id, now, world.rules, task.availability_zone)
+            return _with_target(_with_task(world, task), target)
         case c.DeregisterTarget(task_id=task_id):
             task = replace(world.tasks[task_id], deregistered_at=now)
             target = tg.deregister(world.targets[task.address], now, world.rules)

@@ -286,7 +286,8 @@ class Orchestrator:
                 self.tell(e.ContainerExited(task.id, 137, "Task was gone when the orchestrator came back"))
             else:
                 await self._act(c.StartContainer(task.id), self.clock.now())
-        for task_id in found.keys() - {x.id for x in self.world.tasks.values() if not x.container_removed}:
+        known = {x.id for x in self.world.tasks.values() if not x.container_removed}
+        for task_id in [task_id for task_id in found if task_id not in known]:
             await self._act(c.RemoveContainer(task_id), self.clock.now())
 
     def _save(self) -> None:

@@ -36,7 +36,7 @@ class WorldRecorder:
             old = self._seen.get(key)
             if old != new:
                 self._record(key[0], old, new, now)
-        for key in self._seen.keys() - facts.keys():
+        for key in [key for key in self._seen if key not in facts]:
             self._vanished(key, now)
         self._seen = facts
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from rollproof.report.terminal import CHECK_WORDS, COLOURS, Page, plain
 from rollproof.verdict.comparison_model import Comparison, Difference, Offset, RunFacts, SettingPair
 from rollproof.verdict.model import Outcome
-from rollproof.verdict.timeline import AWS_SECONDS
+from rollproof.verdict.steps import AWS_SECONDS
 from rollproof.verdict.words import count, span
 
 NAMED = ("stage", "balancer", "strategy", "disruption_name")

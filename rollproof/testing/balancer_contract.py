@@ -26,6 +26,7 @@ from rollproof.testing.balancer_wire import get, request
 class ControlContract(PlayFixtures):
     """The table, its generation, the counters, the log."""
 
+    @pytest.mark.fidelity("ALB-HEALTH-33", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
     async def test_before_the_first_table_every_request_is_answered_with_503(self, play: Play) -> None:
         assert (await play.ask(get("/hello"))).status == 503
         assert (await play.stage.control("GET", "/v1/table"))[0] == 404
@@ -82,6 +83,7 @@ class ControlContract(PlayFixtures):
             assert (await wire.response()).body == b"a"
         assert await play.outstanding() == 0
 
+    @pytest.mark.fidelity("ALB-HTTP-23", source="ALB-UG/load-balancer-access-logs", mark="doc")
     async def test_the_access_log_has_a_line_for_each_request(self, play: Play) -> None:
         await play.publish("a")
         answer = await play.ask(request("POST", "/size?q=1", b"12345", User_Agent='evil "agent"', Cookie="secret=1"))

@@ -23,7 +23,7 @@ class ClientContract(PlayFixtures):
 
     # --- limits ----------------------------------------------------------------------------------------
 
-    @pytest.mark.fidelity(id="limits.request_head", source="ALB-UG/load-balancer-limits", mark="doc")
+    @pytest.mark.fidelity("ALB-HTTP-8", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
     @pytest.mark.parametrize(
         "data",
         [
@@ -46,7 +46,7 @@ class ClientContract(PlayFixtures):
         assert (entry.elb_status_code, entry.target, entry.classification) == ("400", "-", "Severe")
         assert (await play.ask(get("/hello"))).body == b"a"
 
-    @pytest.mark.fidelity(id="limits.request_head", source="ALB-UG/load-balancer-limits", mark="doc")
+    @pytest.mark.fidelity("ALB-HTTP-9", source="ALB-UG/load-balancer-limits", mark="doc")
     @pytest.mark.parametrize(
         "data",
         [
@@ -63,7 +63,7 @@ class ClientContract(PlayFixtures):
 
     # --- half a request ------------------------------------------------------------------------------------
 
-    @pytest.mark.fidelity(id="idle_timeout.408", source="ALB-UG/load-balancer-troubleshooting (408)", mark="doc")
+    @pytest.mark.fidelity("ALB-HTTP-11", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
     @pytest.mark.parametrize(
         "data",
         [
@@ -86,7 +86,7 @@ class ClientContract(PlayFixtures):
         assert (entry.elb_status_code, entry.target) == ("408", "-")
         assert (await play.ask(get("/hello"))).body == b"a"
 
-    @pytest.mark.fidelity(id="idle_timeout.408", source="ALB-UG/load-balancer-troubleshooting (408)", mark="doc")
+    @pytest.mark.fidelity("ALB-HTTP-11", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
     @pytest.mark.parametrize(
         "data",
         [
@@ -134,7 +134,7 @@ class ClientContract(PlayFixtures):
         assert len(play.targets[0].requests) == 1
         assert await play.outstanding() == 0
 
-    @pytest.mark.fidelity(id="client.half_body", source="ALB-UG/load-balancer-troubleshooting (400)", mark="doc")
+    @pytest.mark.fidelity("ALB-HTTP-10", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
     async def test_a_client_that_disappears_within_its_body_is_400_in_the_log(self, play: Play) -> None:
         """One of the documented causes of 400: the client closed before it had sent its full body."""
         await play.publish("a")
@@ -148,7 +148,7 @@ class ClientContract(PlayFixtures):
         assert (entry.elb_status_code, entry.target, entry.target_status_code) == ("400", "id-a", "-")
         assert await play.outstanding() == 0
 
-    @pytest.mark.fidelity(id="client.gone", source="ALB-UG/load-balancer-troubleshooting (460)", mark="doc")
+    @pytest.mark.fidelity("ALB-HTTP-12", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
     async def test_a_client_that_disappears_before_its_answer_is_460_in_the_log(self, play: Play) -> None:
         await play.publish("a")
         target = play.targets[0]

@@ -20,7 +20,7 @@ from rollproof.testing.balancer_wire import Response, get
 class CookieContract(PlayFixtures):
     """Tampered with, stale, foreign, at odds, of a target that is gone."""
 
-    @pytest.mark.fidelity(id="stickiness.bad_cookie", source="ALB-UG/sticky-sessions", mark="doc")
+    @pytest.mark.fidelity("ALB-STICKY-7", "ALB-STICKY-12", "ALB-STICKY-13", "TRAP-16")
     @pytest.mark.parametrize(
         "spoil",
         [
@@ -44,7 +44,6 @@ class CookieContract(PlayFixtures):
         value = _value((await play.ask(get("/hello"))).cookie)
         await self._counts_for_nothing(play, f"AWSALB={spoil(value)}")
 
-    @pytest.mark.fidelity(id="stickiness.bad_cookie", source="ALB-UG/sticky-sessions", mark="doc")
     async def test_nor_is_a_spoiled_cookie_of_an_application(self, play: Play) -> None:
         await play.publish("a b", stickiness=APP_COOKIE)
         given = (await play.ask(get("/cookie"))).cookie
@@ -54,6 +53,7 @@ class CookieContract(PlayFixtures):
             answers = [await wire.ask(get("/hello", Cookie=given.replace(good, bad))) for _ in range(4)]
         assert Counter(answer.body for answer in answers) == {b"a": 2, b"b": 2}
 
+    @pytest.mark.fidelity("ALB-STICKY-9", "ALB-STICKY-11", "TRAP-16")
     async def test_the_duration_counts_inside_the_cookie(self, play: Play) -> None:
         await play.publish("a b", stickiness=replace(LB_COOKIE, duration_s=0.001))
         stale = (await play.ask(get("/hello"))).cookie
@@ -62,6 +62,7 @@ class CookieContract(PlayFixtures):
             await asyncio.sleep(0)
         await self._counts_for_nothing(play, stale)
 
+    @pytest.mark.fidelity("ALB-STICKY-12", source="ALB-UG/sticky-sessions", mark="doc")
     async def test_a_cookie_of_another_target_group_counts_for_nothing(self, play: Play) -> None:
         """Known to the balancer or not: both the cookie it made last and the one it has read since."""
         await play.publish("a b", stickiness=LB_COOKIE)
@@ -73,6 +74,7 @@ class CookieContract(PlayFixtures):
         own = await play.ask(get("/hello"))
         assert {(await play.ask(get("/hello", Cookie=own.cookie))).body for _ in range(4)} == {own.body}
 
+    @pytest.mark.fidelity("ALB-STICKY-12", source="ALB-UG/sticky-sessions", mark="doc")
     async def test_a_cookie_of_a_target_that_left_counts_for_nothing(self, play: Play) -> None:
         await play.publish("c", stickiness=LB_COOKIE)
         cookie = (await play.ask(get("/hello"))).cookie
@@ -82,7 +84,7 @@ class CookieContract(PlayFixtures):
         _assert_spread_with_new_cookies(answers)
         assert {(await play.ask(get("/hello", Cookie=answers[0].cookie))).body for _ in range(4)} == {answers[0].body}
 
-    @pytest.mark.fidelity(id="stickiness.which_cookie", source="core/stickiness: AWSALB first", mark="inferred")
+    @pytest.mark.fidelity("ALB-HTTP-27", source="CAPTURES", mark="inferred")
     async def test_of_two_cookies_at_odds_awsalb_counts(self, play: Play) -> None:
         await play.publish("a b", stickiness=LB_COOKIE)
         async with await play.wire() as wire:

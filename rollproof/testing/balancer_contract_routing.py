@@ -16,11 +16,13 @@ from rollproof.testing.balancer_wire import get
 class RoutingContract(PlayFixtures):
     """Who gets a request: algorithm, cookies, nodes, drain."""
 
+    @pytest.mark.fidelity("ALB-DRAIN-8", "ALB-STICKY-22")
     async def test_without_cookies_requests_go_round_even_on_one_connection(self, play: Play) -> None:
         await play.publish("a b", stickiness=LB_COOKIE)
         async with await play.wire() as wire:
             assert [(await wire.ask(get("/hello"))).body for _ in range(4)] == [b"a", b"b", b"a", b"b"]
 
+    @pytest.mark.fidelity("ALB-HEALTH-42", "TRAP-15")
     async def test_connections_go_round_the_nodes_and_each_node_has_its_own_turn_and_view(self, play: Play) -> None:
         await play.publish("a", "b c")
         bodies = [(await play.ask(get("/hello"))).body for _ in range(4)]
@@ -39,12 +41,13 @@ class RoutingContract(PlayFixtures):
             counts = Counter([(await wire.ask(get("/hello"))).body for _ in range(60)])
         assert min(counts[b"a"], counts[b"b"]) > 5
 
+    @pytest.mark.fidelity("ALB-HEALTH-33", "TRAP-18")
     async def test_no_target_is_503(self, play: Play) -> None:
         await play.publish("a~", stickiness=LB_COOKIE)
         answer = await play.ask(get("/hello"))
         assert (answer.status, answer.header("content-length"), answer.all("set-cookie")) == (503, "162", [])
 
-    @pytest.mark.fidelity(id="stickiness.every_response", source="ALB-UG/sticky-sessions", mark="doc")
+    @pytest.mark.fidelity("ALB-HEALTH-36", "ALB-STICKY-10", "ALB-STICKY-11", "TRAP-15", "TRAP-16")
     async def test_both_cookies_come_new_with_every_response_and_bind_the_client(self, play: Play) -> None:
         await play.publish("a b", "a b", stickiness=LB_COOKIE)
         first = await play.ask(get("/hello"))
@@ -55,7 +58,7 @@ class RoutingContract(PlayFixtures):
             seen.add(answer.cookie)
         assert len(seen) == 6
 
-    @pytest.mark.fidelity(id="stickiness.cookie_shape", source="aws-behaviour 5: captures", mark="observed")
+    @pytest.mark.fidelity("ALB-STICKY-2", "ALB-STICKY-3", "ALB-STICKY-5", "ALB-STICKY-6", "ALB-STICKY-8", "TRAP-16")
     async def test_the_cookies_look_like_aws_cookies(self, play: Play) -> None:
         await play.publish("a", stickiness=LB_COOKIE)
         alb, cors = (await play.ask(get("/hello"))).all("set-cookie")
@@ -67,6 +70,7 @@ class RoutingContract(PlayFixtures):
         expires = time.mktime(time.strptime(parts[1], "Expires=%a, %d %b %Y %H:%M:%S GMT")) - time.timezone
         assert expires - time.time() == pytest.approx(7 * 86400, abs=5)
 
+    @pytest.mark.fidelity("ALB-STICKY-4", source="CAPTURES", mark="observed")
     async def test_an_https_listener_makes_the_cors_cookie_secure(self, play: Play) -> None:
         secure = LoadBalancerSettings(listener_port=443, listener_protocol="HTTPS")
         await play.publish("a", stickiness=LB_COOKIE, load_balancer=secure)
@@ -80,7 +84,7 @@ class RoutingContract(PlayFixtures):
         cors = first.cookie.partition("; ")[2]
         assert {(await play.ask(get("/hello", Cookie=cors))).body for _ in range(4)} == {first.body}
 
-    @pytest.mark.fidelity(id="drain.sticky_moves", source="ALB-UG/sticky-sessions", mark="inferred")
+    @pytest.mark.fidelity("ALB-DRAIN-7", "ALB-STICKY-14", "TRAP-4")
     async def test_a_cookie_for_a_draining_target_moves_the_client_for_good(self, play: Play) -> None:
         await play.publish("a", stickiness=LB_COOKIE)
         first = await play.ask(get("/hello"))
@@ -90,7 +94,7 @@ class RoutingContract(PlayFixtures):
         await play.publish("a b", stickiness=LB_COOKIE)
         assert {(await play.ask(get("/hello", Cookie=moved.cookie))).body for _ in range(4)} == {b"b"}
 
-    @pytest.mark.fidelity(id="drain.propagation_by_node", source="LBC#2366", mark="observed")
+    @pytest.mark.fidelity("ALB-DRAIN-11", "TRAP-5")
     async def test_a_node_that_has_not_heard_of_the_drain_still_routes_there(self, play: Play) -> None:
         await play.publish("a", "a", stickiness=LB_COOKIE)
         cookie = (await play.ask(get("/hello"))).cookie
@@ -98,7 +102,7 @@ class RoutingContract(PlayFixtures):
         bodies = [(await play.ask(get("/hello", Cookie=cookie))).body for _ in range(4)]
         assert sorted(bodies) == [b"a", b"a", b"b", b"b"]
 
-    @pytest.mark.fidelity(id="drain.keep_alive_does_not_pin", source="ALB-UG: routes each request", mark="doc")
+    @pytest.mark.fidelity("ALB-DRAIN-8", "TRAP-6")
     async def test_an_open_connection_does_not_keep_a_client_on_a_draining_target(self, play: Play) -> None:
         await play.publish("a", stickiness=LB_COOKIE)
         async with await play.wire() as wire:
@@ -111,6 +115,7 @@ class RoutingContract(PlayFixtures):
         names = [c.partition("=")[0] for c in (await play.ask(get("/cookie"))).all("set-cookie")]
         assert names == ["SESSION", "theme", "AWSALB", "AWSALBCORS"]
 
+    @pytest.mark.fidelity("ALB-STICKY-17", "ALB-STICKY-18")
     async def test_app_cookie_is_issued_when_the_target_sets_the_named_cookie(self, play: Play) -> None:
         await play.publish("a b", stickiness=APP_COOKIE)
         assert (await play.ask(get("/hello"))).all("set-cookie") == []
@@ -121,6 +126,7 @@ class RoutingContract(PlayFixtures):
         assert len(shard[2]) == 144
         assert unused == [(f"AWSALBAPP-{n}", "=", "_remove_") for n in (1, 2, 3)]
 
+    @pytest.mark.fidelity("ALB-STICKY-16", "ALB-STICKY-17")
     async def test_app_cookie_binds_only_who_returns_both(self, play: Play) -> None:
         await play.publish("a b", stickiness=APP_COOKIE)
         async with await play.wire() as wire:

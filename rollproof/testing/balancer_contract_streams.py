@@ -17,6 +17,7 @@ from rollproof.testing.balancer_wire import Wire, get, request
 class StreamContract(PlayFixtures):
     """What is not over at once: streams, uploads, tunnels, and their end."""
 
+    @pytest.mark.fidelity("ALB-HTTP-21", source="CAPTURES", mark="observed")
     async def test_a_streams_first_byte_comes_at_once(self, play: Play) -> None:
         await play.publish("a")
         async with await play.wire() as wire:
@@ -72,7 +73,7 @@ class StreamContract(PlayFixtures):
                 await feeding
                 assert (await wire.response()).body == b"67108864"
 
-    @pytest.mark.fidelity(id="websocket.pinned", source="ALB-UG/sticky-sessions", mark="doc")
+    @pytest.mark.fidelity("ALB-DRAIN-10", "ALB-STICKY-21", "ALB-HTTP-25")
     async def test_an_upgrade_becomes_a_tunnel_that_stays_on_its_target(self, play: Play) -> None:
         await play.publish("a", stickiness=LB_COOKIE)
         async with await play.wire() as wire:
@@ -87,7 +88,7 @@ class StreamContract(PlayFixtures):
         (entry,) = await play.entries(1)
         assert (entry.type, entry.elb_status_code, entry.target) == ("ws", "101", "id-a")
 
-    @pytest.mark.fidelity(id="drain.in_flight_ends", source="ALB-UG/edit-target-group-attributes", mark="doc")
+    @pytest.mark.fidelity("ECS-TASK-41", "ALB-HEALTH-27", "ALB-DRAIN-6", "ALB-DRAIN-9")
     async def test_requests_in_flight_go_on_when_their_target_leaves_the_table(self, play: Play) -> None:
         await play.publish("a")
         async with await play.wire() as waiting, await play.wire() as streaming:
@@ -100,6 +101,21 @@ class StreamContract(PlayFixtures):
             assert (await streaming.response()).body == b"data: 1\n\ndata: 2\n\n"
         await play.targets[0].wait_until(lambda: not play.targets[0].open)
 
+    @pytest.mark.fidelity("ALB-DRAIN-13", "TRAP-7")
+    async def test_a_stream_stays_on_its_draining_target_while_calls_with_its_cookie_move(self, play: Play) -> None:
+        """The split session: until the delay ends, two tasks hold it."""
+        await play.publish("a", stickiness=LB_COOKIE)
+        async with await play.wire() as streaming, await play.wire() as calling:
+            cookie = (await calling.ask(get("/hello"))).cookie
+            streaming.send(get("/stream", Cookie=cookie))
+            await streaming.head()
+            assert await streaming.chunk() == b"data: 1\n\n"
+            await play.publish("a~ b", stickiness=LB_COOKIE)
+            assert (await calling.ask(get("/hello", Cookie=cookie))).body == b"b"
+            play.targets[0].go.set()
+            assert await streaming.chunk() == b"data: 2\n\n"
+
+    @pytest.mark.fidelity("ALB-HTTP-22", source="ALB-UG/load-balancer-target-groups", mark="inferred")
     async def test_idle_connections_to_a_target_that_left_are_closed(self, play: Play) -> None:
         await play.publish("a")
         await play.ask(get("/hello"))
@@ -107,7 +123,7 @@ class StreamContract(PlayFixtures):
         await play.publish("b")
         await play.targets[0].wait_until(lambda: not play.targets[0].open)
 
-    @pytest.mark.fidelity(id="drain.cut", source="ALB-UG/load-balancer-troubleshooting (502)", mark="doc")
+    @pytest.mark.fidelity("ALB-DRAIN-9", "ALB-DRAIN-14", "ALB-DRAIN-15", "TRAP-8")
     async def test_cut_is_502_where_no_byte_has_come_and_truncates_where_one_has(self, play: Play) -> None:
         await play.publish("a")
         async with await play.wire() as waiting, await play.wire() as streaming, await play.wire() as tunnel:
@@ -146,7 +162,7 @@ class StreamContract(PlayFixtures):
             play.targets[0].go.set()
             assert (await wire.response()).body == b"a"
 
-    @pytest.mark.fidelity(id="no_retry", source="LBC#2366", mark="observed")
+    @pytest.mark.fidelity("ALB-DRAIN-5", "ALB-DRAIN-17", "ALB-HTTP-20", "TRAP-17")
     @pytest.mark.parametrize("path", ["/reset", "/close"])
     async def test_a_request_reaches_a_target_once_and_no_other(self, play: Play, path: str) -> None:
         await play.publish("a b")
@@ -154,6 +170,7 @@ class StreamContract(PlayFixtures):
         assert (answer.status, answer.body, answer.header("server")) == (502, PAGE_502, "awselb/2.0")
         assert [len(target.requests) for target in play.targets] == [1, 0, 0]
 
+    @pytest.mark.fidelity("ALB-HTTP-15", "ALB-HTTP-20", "TRAP-17")
     async def test_a_target_that_refuses_is_502_without_another_try(self, play: Play) -> None:
         await play.targets[0].stop()
         await play.publish("a b")
@@ -161,17 +178,24 @@ class StreamContract(PlayFixtures):
             statuses = [(await wire.ask(get("/hello"))).status for _ in range(4)]
         assert statuses == [502, 200, 502, 200]
 
+    @pytest.mark.fidelity("ALB-DRAIN-17", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
     @pytest.mark.parametrize("path", ["/short", "/short-chunks"])
     async def test_a_response_that_breaks_off_breaks_off_for_the_client(self, play: Play, path: str) -> None:
         await play.publish("a")
         answer = await play.ask(get(path))
         assert (answer.status, answer.body, answer.is_complete) == (200, b"half", False)
 
+    @pytest.mark.fidelity(
+        "ALB-HTTP-17", source="ALB-UG/load-balancer-troubleshooting; API-ELB LoadBalancerAttribute", mark="doc"
+    )
     async def test_no_answer_within_the_idle_timeout_is_504(self, play: Play) -> None:
         await play.publish("a", load_balancer=LoadBalancerSettings(idle_timeout_s=0.2))
         answer = await play.ask(get("/wait"))
         assert (answer.status, answer.header("content-length")) == (504, "132")
 
+    @pytest.mark.fidelity(
+        "ALB-HTTP-17", source="ALB-UG/load-balancer-troubleshooting; API-ELB LoadBalancerAttribute", mark="doc"
+    )
     async def test_a_stream_that_falls_silent_is_closed(self, play: Play) -> None:
         await play.publish("a", load_balancer=LoadBalancerSettings(idle_timeout_s=0.2))
         answer = await play.ask(get("/stream"))

@@ -153,6 +153,7 @@ class RuntimeContract:
         assert 0 < int(port) < 65_536
         assert await stage.runtime.describe() == [FoundTask(task, started.address, None)]
 
+    @pytest.mark.fidelity("ECS-TASK-24", source="O12; O6", mark="observed")
     async def test_sigterm_ends_a_task_with_143(
         self, stage: RuntimeStage, log: EventLog, new_id: Callable[[], str]
     ) -> None:
@@ -163,6 +164,7 @@ class RuntimeContract:
         assert (await log.wait_for(ContainerExited, task)).exit_code == 143
         assert await stage.runtime.describe() == [FoundTask(task, started.address, 143)]
 
+    @pytest.mark.fidelity("ECS-TASK-24", source="O12; O6", mark="observed")
     async def test_sigkill_ends_a_stubborn_task_with_137(
         self, stage: RuntimeStage, log: EventLog, new_id: Callable[[], str]
     ) -> None:
@@ -181,6 +183,7 @@ class RuntimeContract:
         assert (await log.wait_for(ContainerExited, task)).exit_code == 7
         assert isinstance(log.of(task)[0], ContainerStarted)
 
+    @pytest.mark.fidelity("ECS-TASK-29", source="ECS-DG/stopped-task-error-codes", mark="doc")
     @pytest.mark.parametrize(
         ("behaviour", "error"),
         [
@@ -206,6 +209,7 @@ class RuntimeContract:
         await stage.runtime.start(stage.spec(task, behaviour))
         assert (await log.wait_for(ContainerHealthChanged, task)).healthy is healthy
 
+    @pytest.mark.fidelity("ECS-DEPLOY-50", source="ECS-DG/task-scale-in-protection-endpoint", mark="doc")
     async def test_task_protection_is_reported(
         self, stage: RuntimeStage, log: EventLog, new_id: Callable[[], str]
     ) -> None:

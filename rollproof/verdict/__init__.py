@@ -21,7 +21,9 @@ from rollproof.verdict.model import (
     StepStatus,
     Verdict,
 )
-from rollproof.verdict.timeline import ReferenceStep, compare_timeline, reference_steps
+from rollproof.verdict.reference import reference_steps
+from rollproof.verdict.steps import ReferenceStep
+from rollproof.verdict.timeline import compare_timeline
 
 __all__ = [
     "ActivityState",

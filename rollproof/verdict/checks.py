@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from rollproof.verdict.model import Check, Evidence, Outcome
 from rollproof.verdict.records import History, as_flag
 from rollproof.verdict.rollout import Rollout, TaskLife, target_of
-from rollproof.verdict.timeline import CLOCK_S
+from rollproof.verdict.steps import CLOCK_S
 from rollproof.verdict.words import at, count, short
 
 Breach = tuple[str, Evidence]
@@ -27,7 +27,7 @@ def safety_checks(history: History, rollout: Rollout) -> tuple[Check, ...]:
 
 
 def _sigterm_after_the_delay(history: History, rollout: Rollout) -> Check:
-    """aws-behaviour 2.2, ECS-DG/load-balancer-connection-draining: SIGTERM waits for the target to be unused."""
+    """ECS-DG/load-balancer-connection-draining: SIGTERM waits for the target to be unused."""
     delay = history.setting_s("target_group.deregistration_delay_s")
     visible = history.setting_s("timing.drain_visible_s") or 0.0
     drains = as_flag(history.settings.get("behaviour.stop_task_drains", True))

@@ -1,29 +1,25 @@
 """The drain as the cliff timer: when a replaced task's sessions had to move, predicted beside measured.
 
-The prediction adds up the reference steps from the trigger on. Where a draining target is left alone (the
-documented reading), sessions move when the nodes obey the draining; with `sticky_overrides_drain` they move
-when the deregistration delay ends. Streams that were open stay on the old task and are cut at that end.
+The prediction adds up the reference steps from the trigger on, through the waves before the task's own. Where a
+draining target is left alone (the documented reading), sessions move when the nodes obey the draining; with
+`sticky_overrides_drain` they move when the deregistration delay ends. Streams that were open stay on the old task and
+are cut at that end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from rollproof.verdict.model import Cliff, CliffEvent, SessionVerdict
-from rollproof.verdict.records import History
+from rollproof.verdict.model import Cliff, CliffEdge, CliffEvent, SessionVerdict
+from rollproof.verdict.records import History, as_flag
+from rollproof.verdict.reference import reference_of
 from rollproof.verdict.rollout import SAME_MOMENT_S, Disruption, Rollout, TaskLife
+from rollproof.verdict.steps import DRAINING, EXITED, OBEYED, SIGKILL, SIGTERM, UNUSED
 from rollproof.verdict.streams import streams_of
-from rollproof.verdict.timeline import (
-    DRAINING,
-    EXITED,
-    OBEYED,
-    SIGKILL,
-    SIGTERM,
-    TRIGGERED,
-    UNUSED,
-    ReferenceStep,
-    reference_steps,
-)
+from rollproof.verdict.waves import Range, WaveKind, wave_ranges, waves_of
+
+MOVED, CUT = "sessions move", "streams cut"
 
 
 def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerdict]) -> tuple[Cliff, ...]:
@@ -31,51 +27,59 @@ def cliffs_of(history: History, rollout: Rollout, sessions: Sequence[SessionVerd
     trigger = rollout.triggered_at
     if trigger is None or not rollout.is_on_ecs:
         return ()
-    predicted = predict(reference_steps(history.settings))
-    if rollout.disruption is not Disruption.DEPLOYMENT:
-        predicted = {}
+    predicted = _predicted(history, rollout)
     drained = [
         (life, life.draining_at) for life in rollout.replaced if life.draining_at is not None and not life.has_crashed
     ]
     return tuple(
-        Cliff(
-            task_id=life.task_id,
-            target_id=life.target_id,
-            events=_events(life, trigger, history.speed, predicted),
-            moved_after_draining_s=tuple(
-                t - draining_at for t in moves_off(life.task_id, sessions) if t >= draining_at - SAME_MOMENT_S
-            ),
-            streams_cut_after_draining_s=tuple(t - draining_at for t in streams_cut(history, life)),
-        )
-        for life, draining_at in sorted(drained, key=lambda pair: pair[1])
+        _cliff(history, life, trigger, predicted.get(life.task_id, {}), sessions)
+        for life, _ in sorted(drained, key=lambda pair: pair[1])
     )
 
 
-def predict(steps: Sequence[ReferenceStep]) -> Mapping[str, tuple[float, float]]:
-    """Step -> range in AWS seconds after the trigger; steps whose chain has an unknown range are left out.
+def leaves_with(settings: Mapping[str, Any]) -> str:
+    """The step of an old task with which a session that a cookie binds to it moves."""
+    stays = as_flag(settings.get("behaviour.sticky_overrides_drain"))
+    return UNUSED if stays and as_flag(settings.get("target_group.stickiness.enabled", True)) else OBEYED
 
-    What AWS would do, so without the rehearsing machine's slack: from the sum of the least to that of the most.
-    A second of the application's own time is a second there too.
-    """
-    by_name = {step.name: step for step in steps}
-    sums: dict[str, tuple[float, float]] = {TRIGGERED: (0.0, 0.0)}
 
-    def total(name: str) -> tuple[float, float] | None:
-        step = by_name.get(name)
-        if name in sums:
-            return sums[name]
-        if step is None or step.expected_min_s is None or step.expected_max_s is None:
-            return None
-        before = total(step.after)
-        if before is None:
-            return None
-        least, most = step.expected_min_s + step.early_slack_s, step.expected_max_s - step.late_slack_s
-        sums[name] = (before[0] + least, before[1] + most)
-        return sums[name]
+def _predicted(history: History, rollout: Rollout) -> Mapping[str, Mapping[str, Range]]:
+    """Task -> its steps' ranges, in the wave in which it was stopped. Empty where no deployment replaced it."""
+    if rollout.disruption is not Disruption.DEPLOYMENT or rollout.triggered_at is None:
+        return {}
+    reference = reference_of(history.settings)
+    waves = waves_of(rollout.replaced, rollout.new, reference)
+    return {
+        life.task_id: ranges
+        for wave, ranges in zip(waves, wave_ranges(waves, reference), strict=True)
+        if wave.kind is WaveKind.STOPS
+        for life in wave.lives
+    }
 
-    for name in by_name:
-        total(name)
-    return sums
+
+def _cliff(
+    history: History,
+    life: TaskLife,
+    trigger: float,
+    predicted: Mapping[str, Range],
+    sessions: Sequence[SessionVerdict],
+) -> Cliff:
+    draining_at = life.draining_at or 0.0
+    moves = [t for t in moves_off(life.task_id, sessions) if t >= draining_at - SAME_MOMENT_S]
+    cuts = streams_cut(history, life)
+    edges = ((MOVED, leaves_with(history.settings), moves), (CUT, UNUSED, cuts))
+    return Cliff(
+        task_id=life.task_id,
+        target_id=life.target_id,
+        events=_events(life, trigger, history.speed, predicted),
+        moved_after_draining_s=tuple(t - draining_at for t in moves),
+        streams_cut_after_draining_s=tuple(t - draining_at for t in cuts),
+        edges=tuple(
+            CliffEdge(name, low, high, tuple((t - trigger) * history.speed for t in times))
+            for name, step, times in edges
+            for low, high in (predicted.get(step, (None, None)),)
+        ),
+    )
 
 
 def moves_off(task_id: str, sessions: Sequence[SessionVerdict]) -> list[float]:
@@ -98,9 +102,7 @@ def streams_cut(history: History, life: TaskLife) -> list[float]:
     return [t for t in ended if t is not None and ends and t >= min(ends) - SAME_MOMENT_S]
 
 
-def _events(
-    life: TaskLife, trigger: float, speed: float, predicted: Mapping[str, tuple[float, float]]
-) -> tuple[CliffEvent, ...]:
+def _events(life: TaskLife, trigger: float, speed: float, predicted: Mapping[str, Range]) -> tuple[CliffEvent, ...]:
     measured = {
         DRAINING: life.draining_at,
         OBEYED: life.obeyed_at,

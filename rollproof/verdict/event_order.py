@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from rollproof.verdict.comparison_model import Difference, DifferenceKind
 from rollproof.verdict.run_story import Beat, RunStory
-from rollproof.verdict.timeline import APPLICATION_START_S, REACTION_S
+from rollproof.verdict.steps import APPLICATION_START_S, REACTION_S
 
 STARTED, STOPPED = "has started tasks", "has stopped running tasks"
 REGISTERED, DEREGISTERED = "registered targets", "deregistered targets"

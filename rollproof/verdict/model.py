@@ -183,6 +183,19 @@ class CliffEvent:
 
 
 @dataclass(frozen=True)
+class CliffEdge:
+    """What sessions meet at the cliff, in AWS seconds after the trigger: predicted range, and all that was measured.
+
+    A move shows with a session's next call, so up to one call later than it became due.
+    """
+
+    name: str
+    predicted_min_s: float | None
+    predicted_max_s: float | None
+    measured_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Cliff:
     """A replaced task as its sessions met it."""
 
@@ -191,6 +204,7 @@ class Cliff:
     events: tuple[CliffEvent, ...]
     moved_after_draining_s: tuple[float, ...] = ()  # real s from draining to a session's first call elsewhere
     streams_cut_after_draining_s: tuple[float, ...] = ()  # real s from draining to a stream's end
+    edges: tuple[CliffEdge, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The distances between the steps of two runs: of each service event, and of each step of the reference timeline.
 
 A step that waits for the scheduler lands anywhere within one tick, so the same step of two runs may lie one tick
-apart, and the machine's own time beside it (event_order.Pace, and the slacks of timeline.ReferenceStep).
+apart, and the machine's own time beside it (event_order.Pace, and the slacks of steps.ReferenceStep).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rollproof.verdict.event_order import Pace, anchor_of, is_chance
 from rollproof.verdict.model import Step, Verdict
 from rollproof.verdict.records import History
 from rollproof.verdict.run_story import RunStory
-from rollproof.verdict.timeline import APPLICATION_START_S, AWS_SECONDS, DECIDED, HEALTHY, REACTION_S
+from rollproof.verdict.steps import APPLICATION_START_S, AWS_SECONDS, COMPLETED, DECIDED, EXITED, HEALTHY, REACTION_S
 
 DISRUPTION = "disruption"
 TICK_S, CHECK_INTERVAL_S = 10.0, 15.0  # AWS seconds, where a history does not say
@@ -82,4 +82,5 @@ def step_offsets(a: Verdict, b: Verdict, pace: Pace) -> Iterator[Offset]:
 def _allowed_s(step: Step, pace: Pace) -> float:
     if step.unit != AWS_SECONDS:  # real seconds: what the server itself takes to go
         return pace.tick_s / pace.speed + REACTION_S + APPLICATION_START_S
-    return pace.server_s if step.name in SERVER_STEPS else pace.reaction_s
+    waits_for_a_server = step.name in SERVER_STEPS or (step.name == COMPLETED and step.after != EXITED)
+    return pace.server_s if waits_for_a_server else pace.reaction_s

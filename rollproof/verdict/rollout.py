@@ -4,7 +4,7 @@ A task's life is told in the points of time that matter to its sessions. The dec
 then on no node chooses its target for a new request (for a new session, where sessions stay with their instance). In a
 rollout that is when the last ALB node has learned of the draining, long before SIGTERM; with `sticky_overrides_drain`
 it is the end of the deregistration delay; for a crash it is the process's exit
-(aws-behaviour: ALB-UG/load-balancer-target-groups, LBC#2366, O2).
+(ALB-UG/load-balancer-target-groups, LBC#2366, O2).
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class TaskLife:
     running_at: float | None = None
     decided_at: float | None = None  # desired status STOPPED
     unhealthy_at: float | None = None
+    deregistered_at: float | None = None  # a history tells it of the service's tasks together, not of one
     draining_at: float | None = None
     draining_until: float | None = None
     obeyed_at: float | None = None  # every node has learned of the draining

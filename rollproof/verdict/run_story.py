@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from rollproof.verdict.records import History, TargetChange, Text
 from rollproof.verdict.rollout import SAME_MOMENT_S, Rollout, TaskLife
-from rollproof.verdict.timeline import APPLICATION_START_S, REACTION_S
+from rollproof.verdict.steps import APPLICATION_START_S, REACTION_S
 
 OLD_TASK, NEW_TASK, REPLACEMENT, UNKNOWN_TASK = "old task", "new task", "replacement", "unknown task"
 FAILED_TASK, CUT_SHORT = "failed task", "task cut short"

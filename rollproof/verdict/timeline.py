@@ -1,125 +1,40 @@
-"""The reference timeline, step by step: what AWS is expected to do, and what the run measured.
+"""A run beside the reference timeline: what each step was expected to take, and what it took.
 
-The order and the sources are those of a rolling deployment as observed on AWS (aws-behaviour, section 0); the
-ranges come from the settings that the run really used, so a what-if is compared with itself. Those are real
-seconds; a step shows them as AWS seconds (times the run's speed), except where the application's own time is
-meant: nothing scales how long a server takes to stop.
-
-A range's lower end is the timing itself. Its upper end adds what lies between cause and effect: one tick of
-the scheduler, the machine's own reaction, and where a server has to come up first, its start.
+A step shows AWS seconds (real ones times the run's speed), except where the application's own time is meant:
+nothing scales how long a server takes to stop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 from rollproof.verdict.model import Step, StepStatus
 from rollproof.verdict.records import History, read
+from rollproof.verdict.reference import reference_steps
 from rollproof.verdict.rollout import Disruption, Rollout, TaskLife, read_rollout
-
-REACTION_S = 1.0  # from an event to its record on a busy machine; real seconds
-APPLICATION_START_S = 5.0  # a server's own start, never scaled; only ever widens a range upwards
-CLOCK_S = 0.1  # two points of time, each rounded and written by another task; real seconds
-
-TRIGGERED = "triggered"
-STARTED = "tasks started"
-REGISTERED = "registered"
-HEALTHY = "target healthy"
-RUNNING = "task RUNNING"
-DECIDED = "stop decided"
-DEREGISTERED = "deregistered"
-DRAINING = "target draining"
-OBEYED = "nodes stop routing"
-UNUSED = "target unused"
-SIGTERM = "SIGTERM"
-SIGKILL = "SIGKILL"
-EXITED = "exited"
-STOPPED = "STOPPED"
-COMPLETED = "completed"
-STEADY = "steady state"
-
-AWS_SECONDS = "AWS s"
-REAL_SECONDS = "s"
-
-
-@dataclass(frozen=True)
-class ReferenceStep:
-    """What is expected of one step: seconds after the step `after`, in `unit`. None: nothing says.
-
-    The slacks are those parts of the range that are the rehearsing machine's own, and no part of a prediction.
-    """
-
-    name: str
-    after: str
-    expected_min_s: float | None
-    expected_max_s: float | None
-    source: str
-    unit: str = AWS_SECONDS
-    is_optional: bool = False
-    early_slack_s: float = 0.0
-    late_slack_s: float = 0.0
-    is_first_only: bool = False  # later batches wait for earlier ones: only the first is measured from `after`
-
-
-def reference_steps(settings: Mapping[str, Any]) -> tuple[ReferenceStep, ...]:
-    """The expectations for a run with `settings`: knob path -> value used, in real seconds, plus "speed".
-
-    With `service.maximum_percent` 100 or less there is no room to start first, so stopping precedes
-    starting (O8, O4).
-    """
-    ranges = _Ranges(settings)
-    tick, bake = "timing.scheduler_tick_s", ("timing.running_after_registration_s", "timing.healthy_bake_s")
-    stops_first = (ranges.value("service.maximum_percent") or 200.0) <= 100
-    start = ("timing.deployment_start_s",)
-    kill = ("task_definition.stop_timeout_s",)
-    delay, visible = ("target_group.deregistration_delay_s",), "timing.drain_visible_s"
-    propagation, jitter = ("timing.drain_propagation_s",), "timing.drain_propagation_jitter_s"
-    check = ("timing.registration_s", "timing.first_check_spread_s", "target_group.health_check.interval_s")
-    step = ranges.step
-    new = [
-        step(STARTED, STOPPED, (), (tick, tick), "O4, O8: the replacement starts when the drained task is gone")
-        if stops_first
-        else step(STARTED, TRIGGERED, start, (tick,), "O7: 10..15 s after UpdateService", is_first_only=True),
-        step(REGISTERED, STARTED, ("timing.pull_stop_s",), (tick,), "O1-O7: 18..60 s after the start"),
-        step(HEALTHY, REGISTERED, (), check, "ALB-UG: after one successful check; O2: 1.6..3.4 s", starts=True),
-        step(RUNNING, REGISTERED, bake[:1], (tick,), "O3: 8..10 s after registration"),
-    ]
-    old = [
-        step(DECIDED, TRIGGERED, start, (tick,), "O8: stop first, one batch at a time", is_first_only=True)
-        if stops_first
-        else step(DECIDED, REGISTERED, bake, (tick, tick), "O1,O4-O7: 41..72 s after registration", starts=True),
-        step(DEREGISTERED, DECIDED, (), (tick,), "O1-O5, O13: 9.1..10.3 s, O7 1.6 s after the decision"),
-        step(DRAINING, DEREGISTERED, (), (visible, visible), "O2: 0.1..1.4 s after the event"),
-        step(
-            OBEYED,
-            DRAINING,
-            propagation,
-            (jitter,),
-            "LBC#2366: ~10..20 s after draining",
-            earlier=(jitter,),
-            most=delay,
-        ),
-        step(
-            UNUSED,
-            DRAINING,
-            delay,
-            (visible,),
-            "ALB-UG: the full delay; O2: 29.0..31.5 s of 30",
-            earlier=(visible, visible),
-        ),
-        step(SIGTERM, UNUSED, (), (tick,), "O1: the next tick after it"),
-        step(SIGKILL, SIGTERM, kill, (tick,), "API-ECS stopTimeout", unit=REAL_SECONDS, is_optional=True),
-        step(EXITED, SIGTERM, (), (*kill, tick), "API-ECS stopTimeout: at most that", unit=REAL_SECONDS),
-        step(STOPPED, EXITED, ("timing.deprovisioning_s",), (tick,), "O10: 16 s, 15..60 s in all"),
-    ]
-    end = [
-        step(COMPLETED, EXITED, (), ("timing.deprovisioning_s", tick, tick), "O1: 12 s after the old task's exit"),
-        step(STEADY, COMPLETED, (), (), "O6: 1 ms after it"),
-    ]
-    return (ReferenceStep(TRIGGERED, "", None, None, "UpdateService"), *(old + new if stops_first else new + old), *end)
+from rollproof.verdict.steps import (
+    AWS_SECONDS,
+    CLOCK_S,
+    COMPLETED,
+    DECIDED,
+    DEREGISTERED,
+    DRAINING,
+    EXITED,
+    HEALTHY,
+    OBEYED,
+    REGISTERED,
+    RUNNING,
+    SIGKILL,
+    SIGTERM,
+    STARTED,
+    STEADY,
+    STOPPED,
+    TRIGGERED,
+    UNUSED,
+    ReferenceStep,
+)
 
 
 def compare_timeline(records: Iterable[Any], steps: Sequence[ReferenceStep] | None = None) -> list[Step]:
@@ -222,47 +137,3 @@ def _status(step: ReferenceStep, offsets: Sequence[float], happened: bool) -> St
     if min(offsets) < step.expected_min_s:
         return StepStatus.EARLY
     return StepStatus.LATE if max(offsets) > step.expected_max_s else StepStatus.OK
-
-
-class _Ranges:
-    """Turns timings used (real seconds) into expected ranges; a range that lacks a timing is unknown."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._facts = read({"t": 0.0, "kind": "setting", "name": n, "value": v} for n, v in settings.items())
-
-    def value(self, name: str) -> float | None:
-        return self._facts.setting_s(name)
-
-    def step(
-        self,
-        name: str,
-        after: str,
-        least: Sequence[str],
-        more: Sequence[str],
-        source: str,
-        *,
-        earlier: Sequence[str] = (),
-        most: Sequence[str] = (),
-        unit: str = AWS_SECONDS,
-        starts: bool = False,
-        is_optional: bool = False,
-        is_first_only: bool = False,
-    ) -> ReferenceStep:
-        """From the sum of `least`, less `earlier`, to that sum and `more`, and never beyond `most`.
-
-        `starts`: a server comes up meanwhile.
-        """
-        factor = self._facts.speed if unit == AWS_SECONDS else 1.0
-        low, above, below = self._sum(least), self._sum(more), self._sum(earlier)
-        slack = (REACTION_S + (APPLICATION_START_S if starts else 0.0)) * factor
-        bounds: tuple[float | None, float | None] = (None, None)
-        if low is not None and above is not None and below is not None:
-            limit = self._sum(most) if most else None
-            limit = inf if limit is None else limit
-            earliest, latest = min(max(low - below, 0.0), limit), min(low + above, limit)
-            bounds = ((earliest - CLOCK_S) * factor, latest * factor + slack)
-        return ReferenceStep(name, after, *bounds, source, unit, is_optional, CLOCK_S * factor, slack, is_first_only)
-
-    def _sum(self, names: Sequence[str]) -> float | None:
-        values = [self.value(name) for name in names]
-        return None if None in values else sum(value for value in values if value is not None)

@@ -358,8 +358,8 @@ def test_sidecars_are_left_out_aloud(tmp_path: Path) -> None:
         (_container("EntryPoint: [sh]"), "app.EntryPoint is set"),
         (("Cpu: .5 vCPU", "Family: f"), "Task.Cpu is missing, which Fargate needs: 256 is assumed"),
         (
-            _attributes(("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "50")),
-            "fail-open goes by the count only",
+            _attributes(("load_balancing.algorithm.anomaly_mitigation", "on")),
+            "anomaly mitigation is not rehearsed",
         ),
         (_attributes(("surprise.enabled", "true")), "Group.surprise.enabled is not rehearsed"),
         (
@@ -382,7 +382,9 @@ def test_what_is_left_out_is_noted(tmp_path: Path, change: tuple[str, str], note
         _service("DeploymentController: {Type: ECS}"),
         _container("RestartPolicy: {Enabled: false}"),
         _attributes(("load_balancing.cross_zone.enabled", "use_load_balancer_configuration")),
+        _attributes(("load_balancing.cross_zone.enabled", "false")),
         _attributes(("target_group_health.dns_failover.minimum_healthy_targets.count", "1")),
+        _attributes(("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off")),
     ],
 )  # fmt: skip
 def test_what_changes_nothing_is_not_noted(tmp_path: Path, change: tuple[str, str]) -> None:

@@ -45,6 +45,8 @@ TEMPLATE = "Resources:\n  Service:\n    Type: AWS::ECS::Service\n    Properties:
         (["status"], "no orchestrator answers", "rollproof up"),
         (["deploy", "--force-new-deployment"], "no orchestrator answers", "rollproof up"),
         (["stop-task"], "no orchestrator answers", "rollproof up"),
+        (["wait", "services-stable"], "no orchestrator answers", "rollproof up"),
+        (["wait", "for-godot"], "'for-godot' is not one of", "services-stable"),
         (["probe", "--endpoint", "http://127.0.0.1:1/mcp", "--strategy", "hope"], "unknown strategy", "stateless"),
         (["probe", "--endpoint", "ftp://x"], "is not an http URL", "http://127.0.0.1"),
     ],
@@ -67,7 +69,20 @@ def test_down_with_nothing_up_is_no_error(rollproof: Rollproof) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["rehearse", "up", "deploy", "status", "probe", "stop-task", "down", "report", "compare", "matrix", "knobs"],
+    [
+        "rehearse",
+        "up",
+        "deploy",
+        "status",
+        "probe",
+        "stop-task",
+        "down",
+        "report",
+        "compare",
+        "matrix",
+        "knobs",
+        "predict",
+    ],
 )
 def test_help_shows_examples(command: str, rollproof: Rollproof) -> None:
     done = rollproof(command, "--help")

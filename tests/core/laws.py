@@ -131,6 +131,18 @@ def nothing_is_left(world: World) -> None:
     assert len(world.deployments) == 1
 
 
+def is_balanced(world: World) -> bool:
+    """No zone holds two tasks more than another; only asked of a service that rebalances and has room for a task more
+    (API-ECS availabilityZoneRebalancing)."""
+    service = world.settings.service
+    most = math.floor(service.desired_count * service.maximum_percent / 100)
+    if service.availability_zone_rebalancing != "ENABLED" or most <= service.desired_count:
+        return True
+    zones = [x.availability_zone for x in world.tasks.values() if x.is_wanted]
+    held = [zones.count(zone) for zone in service.availability_zones]
+    return max(held) - min(held) <= 1
+
+
 # --- containers --------------------------------------------------------------------------------------------------
 
 BAD = {

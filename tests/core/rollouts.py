@@ -28,7 +28,7 @@ from rollproof.core.world import World
 from rollproof.sim.heap import steps as s
 from rollproof.sim.heap.containers import Behaviour
 from rollproof.sim.heap.world import Check, HeapWorld
-from tests.core.laws import BAD, GOOD, LAWS, has_ended, nothing_is_left
+from tests.core.laws import BAD, GOOD, LAWS, has_ended, is_balanced, nothing_is_left
 from tests.core.play import settings
 
 NO_BREAKER = CircuitBreaker()
@@ -40,6 +40,9 @@ BREAKERS = [
     CircuitBreaker(True, True, ThresholdType.COUNT, 2, reset_on_healthy_task=False),
 ]
 ENDS_WITHIN_S = 10_800.0
+OUT_OF_BALANCE: s.Steps = (
+    s.Scale(4), s.Wait(700.0), s.ProtectZone(0), s.Scale(2), s.Wait(100.0), s.ProtectZone(0, False),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,14 @@ class Rollout:
     breaker: CircuitBreaker = NO_BREAKER
     runs_s: float = 600.0
     seed: int = 0
+    rebalances: bool = True
+    is_cross_zone: bool = True
+    healthy_percent: int = 0  # of the targets; a node that knows fewer fails open
 
 
 def random_rollout(seed: int) -> Rollout:
     random = Random(seed)
-    return Rollout(
+    rollout = Rollout(
         steps=tuple(_random_step(random) for _ in range(random.randint(1, 12))),
         desired=random.randint(0, 4),
         percents=random.choice(PERCENTS),
@@ -69,7 +75,19 @@ def random_rollout(seed: int) -> Rollout:
         breaker=random.choice(BREAKERS),
         runs_s=random.choice([600.0, 20.0]),
         seed=random.randint(0, 3),
+        rebalances=random.random() < 0.6,
+        is_cross_zone=random.random() < 0.7,
+        healthy_percent=random.choice([0, 0, 60, 100]),
     )
+    return replace(rollout, steps=(*_out_of_balance(random), *rollout.steps)) if random.random() < 0.4 else rollout
+
+
+def _out_of_balance(random: Random) -> tuple[s.Step, ...]:
+    """A scale-in that only one zone's tasks are protected from; the protection ends at once or by itself."""
+    zone, back = random.randint(0, 1), s.ProtectZone(0, False)
+    count = random.randint(4, 6)
+    steps = [s.Scale(count), s.Wait(100.0), s.ProtectZone(zone), s.Scale(random.randint(2, count - 1)), s.Wait(100.0)]
+    return (*steps, replace(back, zone=zone), s.Wait(random.choice([9.0, 30.0, 100.0, 700.0])))[: random.randint(5, 7)]
 
 
 def _random_step(random: Random) -> s.Step:
@@ -112,6 +130,9 @@ def play_steps(rollout: Rollout, *, skips_idle: bool = True, and_check: Check | 
         health_check_grace_period_s=rollout.grace_s,
         circuit_breaker=rollout.breaker,
         stop_timeout_s=5.0,
+        availability_zone_rebalancing="ENABLED" if rollout.rebalances else "DISABLED",
+        cross_zone="true" if rollout.is_cross_zone else "false",
+        minimum_healthy_targets_percent=rollout.healthy_percent,
     )
     heap = HeapWorld(
         chosen, seed=rollout.seed, checks=[*LAWS, *([and_check] if and_check else [])], skips_idle=skips_idle
@@ -140,6 +161,17 @@ def play_the_end(heap: HeapWorld) -> None:
     if not is_stuck(heap.world, heap.now):
         heap.run(700)
         nothing_is_left(heap.world)
+        if heap.world.settings.service.availability_zone_rebalancing == "ENABLED":
+            zones_come_back(heap)
+
+
+def zones_come_back(heap: HeapWorld) -> None:
+    """Two of four tasks stay in one zone, protected from a scale-in. That ended, zones get in balance again."""
+    for step in OUT_OF_BALANCE:
+        step.do(heap)
+    heap.run_until(lambda world: world.is_steady and is_balanced(world), at_most_s=ENDS_WITHIN_S).run(700)
+    nothing_is_left(heap.world)
+    assert is_balanced(heap.world)
 
 
 # --- many of them ---------------------------------------------------------------------------------------------------

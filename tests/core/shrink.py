@@ -84,9 +84,15 @@ def _plainer(rollout: Rollout, fails: Callable[[Rollout], bool]) -> Rollout:
     return rollout
 
 
+_SERVICE = (
+    *("breaker", "percents", "nodes", "grace_s", "delay_s", "runs_s", "seed"),
+    *("rebalances", "is_cross_zone", "healthy_percent"),
+)
+
+
 def _plainer_services(rollout: Rollout) -> Iterator[dict[str, Any]]:
     standard = Rollout()
-    for name in ("breaker", "percents", "nodes", "grace_s", "delay_s", "runs_s", "seed"):
+    for name in _SERVICE:
         yield {name: getattr(standard, name)}
     yield {"nodes": 1}
     for desired in range(rollout.desired):

@@ -32,7 +32,7 @@ REFUSED = (
 )
 
 
-@pytest.mark.fidelity(id="access_log.line", source="ALB-UG/load-balancer-access-logs", mark="doc")
+@pytest.mark.fidelity("ALB-HTTP-23", source="ALB-UG/load-balancer-access-logs", mark="doc")
 @pytest.mark.parametrize("line", [WITH_NEWER_FIELDS, REFUSED])
 def test_a_line_comes_back_byte_for_byte(line: str) -> None:
     assert format_entry(parse_line(line)) == line
@@ -59,6 +59,7 @@ def test_fields_yet_to_be_invented_are_ignored() -> None:
     assert parse_line(WITH_NEWER_FIELDS + ' 10.0.0.9 "new"') == parse_line(WITH_NEWER_FIELDS)
 
 
+@pytest.mark.fidelity("ALB-HTTP-24", source="ALB-UG/load-balancer-access-logs", mark="doc")
 def test_what_was_refused_was_never_dispatched() -> None:
     entry = parse_line(REFUSED)
     assert (entry.target, entry.request_processing_time, entry.matched_rule_priority) == ("-", -1.0, "-1")
@@ -92,6 +93,7 @@ def test_the_load_balancer_has_the_form_of_its_resource_id_and_keeps_it() -> Non
     assert (kind, name, len(suffix)) == ("app", "mcp", 16)
 
 
+@pytest.mark.fidelity("ALB-HTTP-23", source="ALB-UG/load-balancer-access-logs", mark="doc")
 def test_every_field_of_the_entry_stands_in_the_line() -> None:
     assert sorted(FIELDS) == sorted(f.name for f in fields(AccessLogEntry))
 

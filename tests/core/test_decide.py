@@ -53,7 +53,7 @@ def test_pass_missed_is_not_made_up_for() -> None:
     assert world.next_tick_at == 110.0
 
 
-@pytest.mark.fidelity("ECS-TASK-21", source="ECS-DG/ecs_cwe_events, O12: PROVISIONING to RUNNING", mark="observed")
+@pytest.mark.fidelity("ECS-TASK-32", "ECS-TASK-37")
 def test_task_comes_up_in_the_measured_times() -> None:
     play = Play(settings(desired=1)).run(60)
     task, timing = play.task("t1"), Timing()
@@ -81,6 +81,7 @@ def test_kill_is_not_repeated() -> None:
     assert len(play.when(c.KillContainer, "t1")) == 1
 
 
+@pytest.mark.fidelity("ALB-HEALTH-40", source="ALB-UG/load-balancer-target-groups", mark="doc")
 def test_routing_table_has_every_node_and_the_settings_of_the_group() -> None:
     play = steady(nodes=3)
     table = routing_table(play.world, play.now, generation=9)
@@ -92,7 +93,19 @@ def test_routing_table_has_every_node_and_the_settings_of_the_group() -> None:
     assert table.load_balancer == play.settings.load_balancer
 
 
-@pytest.mark.fidelity("ALB-DRAIN-4", source="LBC#2366: nodes differ", mark="observed")
+@pytest.mark.fidelity("ALB-HEALTH-41", source="ALB-UG/load-balancer-target-groups", mark="doc")
+def test_without_cross_zone_balancing_a_node_has_its_own_zones_targets_alone() -> None:
+    play = steady(desired=3, cross_zone="false", nodes=4)
+    zones = {name: play.task(name).availability_zone[-1] for name in ("t1", "t2", "t3")}
+    assert zones == {"t1": "a", "t2": "b", "t3": "a"}
+    assert play.table() == {"node-0": ["t1", "t3"], "node-1": ["t2"], "node-2": ["t1", "t3"], "node-3": ["t2"]}
+    crash(play, "t2").run(30)
+    assert play.table()["node-1"] == []  # 503 there until its zone has a task again; others are no help
+    play.run_until_steady()
+    assert len(play.table()["node-1"]) == 1
+
+
+@pytest.mark.fidelity("ALB-DRAIN-12", "TRAP-15")
 def test_drain_reaches_the_nodes_one_after_another() -> None:
     play = steady(desired=1)
     play.update(force_new_deployment=True).run(93)

@@ -27,7 +27,7 @@ LIMITS = {
 """(minimumHealthyPercent, maximumPercent) -> (floor, ceiling) for each desired count."""
 
 
-@pytest.mark.fidelity("ECS-ROLL-1", source="API-ECS DeploymentConfiguration", mark="doc")
+@pytest.mark.fidelity("ECS-ROLL-1", "ECS-ROLL-2", "ECS-ROLL-10")
 @pytest.mark.parametrize("percents", LIMITS)
 def test_limits_of_a_deployment_round_up_and_down(percents: tuple[int, int]) -> None:
     minimum, maximum = percents
@@ -42,6 +42,7 @@ def test_limits_of_nothing_are_nothing() -> None:
 BOUNDED, UNBOUNDED, COUNT = ThresholdType.BOUNDED_PERCENT, ThresholdType.UNBOUNDED_PERCENT, ThresholdType.COUNT
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-31", "ECS-DEPLOY-32", "ECS-DEPLOY-34")
 @pytest.mark.parametrize(
     ("kind", "value", "desired", "threshold"),
     [
@@ -60,24 +61,25 @@ BOUNDED, UNBOUNDED, COUNT = ThresholdType.BOUNDED_PERCENT, ThresholdType.UNBOUND
         pytest.param(COUNT, 5, 1_000, 5, id="count_as_it_is"),
     ],
 )
-@pytest.mark.fidelity("ECS-CB-1", source="API-ECS ServiceDeploymentCircuitBreaker, ThresholdConfiguration", mark="doc")
 def test_threshold_of_the_circuit_breaker(kind: ThresholdType, value: int, desired: int, threshold: int) -> None:
     breaker = CircuitBreaker(enable=True, threshold_type=kind, threshold_value=value)
     assert d.failure_threshold(breaker, desired) == threshold
 
 
-@pytest.mark.fidelity("ECS-CB-2", source="ECS-DG/service-throttle-logic; the doubling", mark="inferred")
+@pytest.mark.fidelity("ECS-DEPLOY-40", source="ECS-DG/service-throttle-logic", mark="doc")
 def test_throttle_grows_to_fifteen_minutes() -> None:
     pauses = [d.throttle_delay_s(n, 10.0, 900.0) for n in (0, 1, 2, 3, 7, 8, 5_000)]
     assert pauses == [0.0, 10.0, 20.0, 40.0, 640.0, 900.0, 900.0]
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-1", source="API-ECS Deployment", mark="doc")
 @pytest.mark.parametrize(("start", "to"), [(x, y) for x in D for y in D if y not in d.STATUS_TRANSITIONS[x]])
 def test_status_absent_from_the_table_raises(start: d.DeploymentStatus, to: d.DeploymentStatus) -> None:
     with pytest.raises(IllegalTransition, match="deployment"):
         d.with_status(replace(NEW, status=start), to, 1.0)
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-2", source="API-ECS Deployment", mark="doc")
 @pytest.mark.parametrize(("start", "to"), [(x, y) for x in R for y in R if y not in d.ROLLOUT_TRANSITIONS[x]])
 def test_rollout_state_absent_from_the_table_raises(start: d.RolloutState, to: d.RolloutState) -> None:
     with pytest.raises(IllegalTransition, match="deployment"):
@@ -89,7 +91,7 @@ def test_change_of_a_deployment_is_dated() -> None:
     assert (old.rollout_state, old.status, old.updated_at, old.created_at) == (R.COMPLETED, D.ACTIVE, 9.0, 0.0)
 
 
-@pytest.mark.fidelity("ECS-ROLL-2", source="CLI-EX, O7, ECS-DG/ecs_cwe_events", mark="observed")
+@pytest.mark.fidelity("ECS-DEPLOY-4", source="CLI-EX; O7; ECS-DG/ecs_cwe_events", mark="observed")
 @pytest.mark.parametrize(
     ("deployment", "reason"),
     [

@@ -6,6 +6,7 @@ import pytest
 
 from rollproof.core.describe import describe
 from tests.core.play import Play
+from tests.core.test_service_breaker import NO_IMAGE, ROLLBACK
 from tests.core.test_service_replacement import SICK, fall_ill
 from tests.core.test_service_rolling import steady
 
@@ -14,6 +15,7 @@ def told(play: Play) -> dict[str, object]:
     return describe(play.world, play.now)
 
 
+@pytest.mark.fidelity("ECS-EVENT-1", "ALB-HEALTH-3")
 def test_steady_service() -> None:
     play = steady()
     facts = describe(play.world, play.now)
@@ -28,7 +30,7 @@ def test_steady_service() -> None:
     assert "reason" not in facts["targets"][0]
 
 
-@pytest.mark.fidelity("ECS-TASK-22", source="CR#2171: DEACTIVATING is not running; for services", mark="inferred")
+@pytest.mark.fidelity("ECS-TASK-4", "ECS-TASK-5")
 def test_draining_task_is_not_counted_as_running() -> None:
     play = steady(desired=1)
     play.update(force_new_deployment=True).run(20)
@@ -42,6 +44,7 @@ def test_draining_task_is_not_counted_as_running() -> None:
     assert "stopping_at" not in old
 
 
+@pytest.mark.fidelity("ALB-HEALTH-13", source="API-ELB TargetHealthDescription", mark="doc")
 def test_draining_target_says_until_when_and_what_each_node_believes() -> None:
     play = steady(desired=1)
     play.update(force_new_deployment=True).run(95)
@@ -72,3 +75,18 @@ def test_task_tells_only_what_has_happened_to_it() -> None:
         "availability_zone",
         "created_at",
     }
+
+
+@pytest.mark.fidelity("ECS-DEPLOY-39", source="API-ECS DescribeServiceDeployments", mark="doc")
+def test_circuit_breaker_says_what_it_is_doing() -> None:
+    def says(play: Play) -> list[tuple[str, str, int]]:
+        return [(x["status"], x["circuit_breaker"], x["failed_tasks"]) for x in told(play)["deployments"]]  # type: ignore[attr-defined]
+
+    play = steady(circuit_breaker=ROLLBACK)
+    assert says(play) == [("PRIMARY", "MONITORING_COMPLETE", 0)]
+    play.deploy(2, NO_IMAGE).run(40)
+    assert says(play) == [("PRIMARY", "MONITORING", 2), ("ACTIVE", "MONITORING_COMPLETE", 0)]
+    assert [x["failure_threshold"] for x in told(play)["deployments"]] == [3, 3]  # type: ignore[attr-defined]
+    play.run(35)
+    assert says(play) == [("PRIMARY", "DISABLED", 0), ("ACTIVE", "TRIGGERED", 4)]
+    assert says(steady()) == [("PRIMARY", "DISABLED", 0)]

@@ -78,6 +78,8 @@ def test_a_knob_names_its_range_and_its_aws_spelling(name: str, allowed: str, aw
         ("stickiness_enabled", True, True),
         ("stickiness_enabled", "FALSE", False),
         ("stickiness_enabled", "on", True),
+        ("minimum_healthy_targets_percent", "off", 0),
+        ("minimum_healthy_targets_percent", "50", 50),
         ("circuit_breaker_enable", "0", False),
         ("algorithm", "Least_Outstanding_Requests", Algorithm.LEAST_OUTSTANDING_REQUESTS),
         ("stickiness_type", "app_cookie", StickinessType.APP_COOKIE),

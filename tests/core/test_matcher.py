@@ -29,6 +29,9 @@ def test_what_is_no_matcher_is_refused_by_name(matcher: str) -> None:
         matcher_accepts(matcher, 200)
 
 
+@pytest.mark.fidelity(
+    "ALB-HEALTH-15", source="API-ELB CreateTargetGroupInput; ALB-UG/target-group-health-checks", mark="doc"
+)
 @pytest.mark.parametrize("matcher", ["199", "500", "200-500", "299-200", "200,600"])
 def test_a_matcher_outside_of_200_to_499_is_refused(matcher: str) -> None:
     with pytest.raises(UsageError, match=r"is not within 200\.\.499"):

@@ -9,6 +9,10 @@ from rollproof.core import messages as m
 ARN = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/n/1"
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-49", "ECS-EVENT-3", "ECS-EVENT-4", "ECS-EVENT-5", "ECS-EVENT-6", "ECS-EVENT-7")
+@pytest.mark.fidelity("ECS-EVENT-8", "ECS-EVENT-9", "ECS-EVENT-10", "ECS-EVENT-11", "ECS-EVENT-12", "ECS-EVENT-13")
+@pytest.mark.fidelity("ECS-EVENT-15", "ECS-EVENT-16", "ECS-EVENT-17", "ECS-EVENT-18", "ECS-EVENT-20")
+@pytest.mark.fidelity("ECS-EVENT-22", "ECS-EVENT-23", "ECS-EVENT-24")
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
@@ -43,11 +47,16 @@ ARN = "arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/n/1"
             "(service s) was unable to reach steady state because (taskSet ecs-svc/1) was unable to scale in due to "
             "(reason 2 tasks under protection)",
         ),
+        (
+            m.unbalanced("s", {"a": 1, "b": 3, "c": 1}),
+            "(service s) is not AZ balanced with 3 tasks in b, 1 tasks in a, 1 tasks in c. AZ Rebalancing in progress.",
+        ),
+        (m.started_to_rebalance("s", "b", ["a"]), "(service s) has started 1 tasks in b to AZ Rebalance: (task a)."),
+        (m.balanced("s", {"a": 1, "b": 1}), "(service s) is AZ balanced with 1 tasks in a, 1 tasks in b."),
         (m.scaling_reason("ecs-svc/1"), "Scaling activity initiated by (deployment ecs-svc/1)"),
         (m.elb_health_reason(ARN), f"Task failed ELB health checks in (target-group {ARN})"),
     ],
     ids=lambda x: " ".join(x.split()[2:5]) if x.startswith("(service") else x[:20],
 )
-@pytest.mark.fidelity("ECS-EVENT-5", source="O11 and ECS-DG/service-event-messages: the words", mark="observed")
 def test_message(message: str, expected: str) -> None:
     assert message == expected

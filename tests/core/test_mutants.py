@@ -23,6 +23,7 @@ from rollproof.core import (
     service_health,
     service_starts,
     service_stops,
+    service_zones,
     target_group,
     world,
 )
@@ -144,6 +145,32 @@ MUTANTS = {
         "(fail_open and",
         "(False and",
         replacement.test_all_unhealthy_fails_open_until_they_recover,
+    ),
+    "fail_open_ignores_the_percentage": Mutant(
+        target_group.fails_open,
+        "or is_below_percent",
+        "",
+        lambda: group.test_fail_open_below_the_minimum_percentage_of_healthy_targets(
+            51, {"a": [200], "b": [503, 503]}, {"a": group.YES, "b": group.YES}
+        ),
+    ),
+    "rebalancing_moves_protected_tasks": Mutant(
+        service_zones.rebalance,
+        "if not x.is_protected(now)",
+        "",
+        scaling.test_protected_tasks_of_the_full_zone_are_not_moved_and_nothing_goes_round_in_circles,
+    ),
+    "rebalancing_stops_what_it_has_just_started": Mutant(
+        service_stops._surplus,
+        "and (x.id in healthy or not x.rebalances)",
+        "",
+        scaling.test_steady_service_moves_a_task_to_the_thin_zone_without_a_deployment,
+    ),
+    "new_tasks_balance_with_the_old_ones": Mutant(
+        service_starts._thinnest,
+        "own[deployment_id, zone], ",
+        "",
+        lambda: rolling.test_rollout_goes_in_batches(2, 50, 200, ["-1", "+2", "-1"]),
     ),
     "grace_period_ignored": Mutant(
         service_health.judge,

@@ -13,12 +13,12 @@ SERVICE = ServiceSettings(name="svc", cluster="clu", region="eu-west-1", account
 ECS = "arn:aws:ecs:eu-west-1:111122223333"
 
 
-@pytest.mark.fidelity("ECS-TASK-23", source="O11: task ids of 32 hex digits", mark="observed")
+@pytest.mark.fidelity("ECS-EVENT-25", source="O11", mark="observed")
 def test_task_id_is_32_hex_digits() -> None:
     assert all(re.fullmatch(r"[0-9a-f]{32}", names.task_id(seed, 1)) for seed in range(50))
 
 
-@pytest.mark.fidelity("ECS-ROLL-13", source="API-ECS Task.startedBy, CLI-EX: ecs-svc/ and 19 digits", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-5", source="API-ECS Task; CLI-EX", mark="doc")
 def test_deployment_number_is_19_digits() -> None:
     numbers = {names.deployment_number(seed, n) for seed in range(20) for n in range(-10, 10)}
     assert len(numbers) == 400

@@ -18,7 +18,7 @@ from rollproof.core.settings import CircuitBreaker, ThresholdType
 from rollproof.sim.heap import steps as s
 from rollproof.sim.heap.containers import Behaviour
 from rollproof.sim.heap.world import HeapWorld
-from tests.core.rollouts import Rollout, batches, play_many, play_steps, random_rollout
+from tests.core.rollouts import OUT_OF_BALANCE, Rollout, batches, play_many, play_steps, random_rollout
 from tests.core.shrink import failure_of, pasteable, python_of, shrink
 from tests.core.test_mutants import MUTANTS, mutated
 
@@ -47,6 +47,9 @@ def told(rollout: Rollout, *, skips_idle: bool) -> list[Any]:
         rollout, skips_idle=skips_idle, and_check=lambda b, happened, a, now: found.append((now, happened))
     )
     heap.update(force_new_deployment=True).run(2_000)
+    for step in OUT_OF_BALANCE:
+        step.do(heap)
+    heap.run(1_000)
     return [(now, x) for now, x in found if not isinstance(x, PASSED_OVER)]
 
 

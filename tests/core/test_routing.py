@@ -71,12 +71,14 @@ def test_nodes_with_different_views_obey_the_same_cookie_differently() -> None:
     assert stuck_target(early, b"a") is None
 
 
+@pytest.mark.fidelity("ALB-HEALTH-34", source="ALB-UG/load-balancer-target-groups", mark="doc")
 def test_round_robin_goes_round() -> None:
     of = view(target("a"), target("b"), target("c"))
     picks = [choose(of, turn=turn, outstanding=NONE, draw=0.99) for turn in range(4)]
     assert [pick.id for pick in picks if pick] == ["a", "b", "c", "a"]
 
 
+@pytest.mark.fidelity("ALB-HEALTH-34", source="ALB-UG/load-balancer-target-groups", mark="doc")
 @pytest.mark.parametrize(
     ("outstanding", "turns", "expected"),
     [
@@ -91,6 +93,7 @@ def test_least_outstanding_requests(outstanding: dict[str, int], turns: list[int
     assert [pick.id for pick in picks if pick] == expected
 
 
+@pytest.mark.fidelity("ALB-HEALTH-34", source="ALB-UG/load-balancer-target-groups", mark="doc")
 def test_weighted_random_is_uniform_without_slow_start() -> None:
     counts = chosen(view(target("a"), target("b"), algorithm=Algorithm.WEIGHTED_RANDOM), 4000)
     assert counts["a"] == pytest.approx(2000, rel=0.1)
@@ -110,7 +113,7 @@ def test_weighted_random_survives_a_draw_that_rounds_up_to_the_sum() -> None:
 # --- slow start ---------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity(id="slow_start.linear", source="ALB-UG/edit-target-group-attributes", mark="doc")
+@pytest.mark.fidelity("ALB-HEALTH-37", source="ALB-UG-now/edit-target-group-attributes", mark="doc")
 @pytest.mark.parametrize(("elapsed_s", "share"), [(0.0, 0.0), (7.5, 0.125), (15.0, 0.25), (30.0, 0.5), (500.0, 0.5)])
 def test_the_share_of_a_target_in_slow_start_grows_linearly(elapsed_s: float, share: float) -> None:
     of = view(target("old"), target("young", age_s=0.0), slow_start_s=30.0)
@@ -122,6 +125,7 @@ def test_the_turns_a_ramping_target_leaves_are_spread_over_all_others() -> None:
     assert chosen(of, 1200) == {"a": 400, "b": 400, "c": 400}
 
 
+@pytest.mark.fidelity("ALB-HEALTH-39", source="ALB-UG-now/edit-target-group-attributes", mark="doc")
 def test_slow_start_is_skipped_where_no_target_is_outside_of_it() -> None:
     of = view(target("a", age_s=0.0), target("b", age_s=1.0), slow_start_s=30.0)
     assert chosen(of, 100) == {"a": 50, "b": 50}
@@ -132,6 +136,7 @@ def test_a_draining_target_does_not_count_as_one_outside_slow_start() -> None:
     assert chosen(of, 100) == {"young": 100}
 
 
+@pytest.mark.fidelity("ALB-HEALTH-38", source="ALB-UG-now/edit-target-group-attributes", mark="doc")
 def test_least_outstanding_requests_knows_no_slow_start() -> None:
     of = view(target("a"), target("b", age_s=0.0), algorithm=Algorithm.LEAST_OUTSTANDING_REQUESTS, slow_start_s=30.0)
     assert chosen(of, 100) == {"a": 50, "b": 50}

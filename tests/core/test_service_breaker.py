@@ -25,7 +25,7 @@ EXITS = Behaviour(crashes_after_s=0.5)
 NEVER_LISTENS = Behaviour(answers_after_s=math.inf)
 
 
-@pytest.mark.fidelity("ECS-CB-3", source="O6: failed, 1 ms later rolling back, under its own id", mark="observed")
+@pytest.mark.fidelity("ECS-DEPLOY-38", "ECS-EVENT-17", "ECS-EVENT-18", "ECS-EVENT-20", "ECS-EVENT-29")
 def test_bad_image_rolls_back_to_the_last_completed_deployment_under_its_own_id() -> None:
     play = steady(circuit_breaker=ROLLBACK)
     first = play.world.primary
@@ -46,6 +46,13 @@ def test_bad_image_rolls_back_to_the_last_completed_deployment_under_its_own_id(
     assert play.tasks() == ["t1", "t2"]
 
 
+@pytest.mark.fidelity("ECS-TASK-26", source="API-ECS Task", mark="doc")
+def test_task_that_cannot_start_says_so() -> None:
+    task = Play(settings(desired=1), behaviours={"mcp-server:1": NO_IMAGE}).run(50).task("t1")
+    assert (task.stop_code, task.exit_code, task.started_at) == ("TaskFailedToStart", None, None)
+    assert task.stopped_reason.startswith("CannotPullContainerError")
+
+
 def test_rollback_is_in_progress_until_the_failed_tasks_are_gone() -> None:
     play = steady(circuit_breaker=ROLLBACK)
     play.deploy(2, NO_IMAGE).run(75)
@@ -55,9 +62,7 @@ def test_rollback_is_in_progress_until_the_failed_tasks_are_gone() -> None:
     assert "rolling back to deploymentId" in back.rollout_state_reason
 
 
-@pytest.mark.fidelity(
-    "ECS-CB-4", source="ECS-DG/deployment-circuit-breaker: second stage, failed health checks", mark="doc"
-)
+@pytest.mark.fidelity("ECS-DEPLOY-36", "ECS-EVENT-17")
 def test_server_that_never_listens_is_running_and_fails_by_its_health_checks() -> None:
     play = steady(circuit_breaker=ROLLBACK, delay_s=30.0)
     play.deploy(2, NEVER_LISTENS).run(80)
@@ -83,7 +88,7 @@ def _at_least_two_healthy(world: object) -> None:
     assert [x.known for x in first_two] == [TaskStatus.RUNNING] * 2
 
 
-@pytest.mark.fidelity("ECS-CB-5", source="API-ECS rolloutState: a FAILED deployment launches no new tasks", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-3", "ECS-DEPLOY-37")
 def test_failure_without_rollback_starts_nothing_more_and_leaves_the_old_tasks() -> None:
     play = steady(circuit_breaker=ON)
     play.deploy(2, NO_IMAGE).run(2_000)
@@ -153,9 +158,7 @@ def test_rollback_whose_own_tasks_fail_is_not_failed_again() -> None:
 # --- what counts ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity(
-    "ECS-CB-6", source="ECS-DG/deployment-circuit-breaker: crash after RUNNING is no start failure", mark="doc"
-)
+@pytest.mark.fidelity("ECS-DEPLOY-36", "ECS-DEPLOY-41")
 def test_crash_loop_after_running_does_not_trip_the_breaker() -> None:
     play = steady(circuit_breaker=ROLLBACK, delay_s=30.0)
     play.deploy(2, Behaviour(crashes_after_s=20.0)).run(900)
@@ -164,9 +167,7 @@ def test_crash_loop_after_running_does_not_trip_the_breaker() -> None:
     assert not any("unable to consistently" in x for x in play.events())
 
 
-@pytest.mark.fidelity(
-    "ECS-CB-7", source="ECS-DG/deployment-circuit-breaker: first stage ends with the first RUNNING task", mark="doc"
-)
+@pytest.mark.fidelity("ECS-DEPLOY-35", source="ECS-DG/deployment-circuit-breaker", mark="doc")
 def test_start_failures_count_only_until_one_task_is_running() -> None:
     play = steady(circuit_breaker=CircuitBreaker(True, True, reset_on_healthy_task=False), delay_s=30.0)
     play.deploy(2)
@@ -180,7 +181,7 @@ def test_start_failures_count_only_until_one_task_is_running() -> None:
     assert play.world.primary.rollout_state is RolloutState.IN_PROGRESS
 
 
-@pytest.mark.fidelity("ECS-CB-8", source="API-ECS DeploymentCircuitBreaker.resetOnHealthyTask", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-8", "ECS-DEPLOY-33")
 @pytest.mark.parametrize(("resets", "failed_tasks"), [(True, 0), (False, 1)])
 def test_healthy_task_forgives_failures_if_set(resets: bool, failed_tasks: int) -> None:
     play = steady(circuit_breaker=CircuitBreaker(True, True, reset_on_healthy_task=resets))
@@ -190,6 +191,7 @@ def test_healthy_task_forgives_failures_if_set(resets: bool, failed_tasks: int) 
     assert play.world.primary.failed_tasks == failed_tasks
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-31", source="API-ECS DeploymentCircuitBreaker; CLI-EX", mark="doc")
 @pytest.mark.parametrize(
     ("breaker", "desired", "fails_after"),
     [
@@ -204,7 +206,6 @@ def test_healthy_task_forgives_failures_if_set(resets: bool, failed_tasks: int) 
         ),
     ],
 )
-@pytest.mark.fidelity("ECS-CB-9", source="API-ECS ThresholdConfiguration", mark="doc")
 def test_breaker_trips_at_its_threshold(breaker: CircuitBreaker, desired: int, fails_after: int) -> None:
     play = steady(desired=desired, maximum=200 if desired == 1 else 125, circuit_breaker=breaker)
     play.deploy(2, NO_IMAGE).run_until(lambda world: world.primary.rollout_state is RolloutState.FAILED)
@@ -223,7 +224,7 @@ def test_failures_of_a_completed_deployment_are_not_evaluated() -> None:
 # --- the throttle ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity("ECS-CB-10", source="ECS-DG/service-throttle-logic", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-40", source="ECS-DG/service-throttle-logic", mark="doc")
 def test_starts_that_never_run_come_ever_more_slowly() -> None:
     play = steady(desired=1)
     play.deploy(2, NO_IMAGE).run(4_000)
@@ -234,6 +235,7 @@ def test_starts_that_never_run_come_ever_more_slowly() -> None:
     assert sum("unable to consistently" in x for x in play.events()) == 1
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-41", source="ECS-DG/service-throttle-logic", mark="doc")
 def test_throttle_ends_with_the_first_task_that_runs() -> None:
     play = steady(desired=1, delay_s=30.0)
     play.deploy(2, NO_IMAGE).run(700)
@@ -250,7 +252,7 @@ def test_update_during_the_throttle_does_not_wait_for_it() -> None:
     assert play.when(c.StartTask) == [12.0]
 
 
-@pytest.mark.fidelity("ECS-EVENT-3", source="ECS-DG/service-event-messages: repeats after 6 h", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-14", "ECS-EVENT-2")
 def test_events_that_last_are_said_again_after_six_hours() -> None:
     assert Timing().event_repeat_s == 6 * 3_600
     often = Timing(event_repeat_s=600.0)

@@ -8,6 +8,7 @@ import pytest
 
 from rollproof.core import commands as c
 from rollproof.core import events as e
+from rollproof.core.settings import HealthCheck
 from rollproof.core.task import TaskStatus
 from rollproof.core.timing import Timing
 from tests.core.play import Behaviour, Play, settings
@@ -15,6 +16,7 @@ from tests.core.test_service_rolling import CHECKED, IGNORES_SIGTERM, batches, s
 
 SICK = Behaviour(health_status=503)
 HANGS = Behaviour(health_status=None)
+REFUSES = Behaviour(answers_after_s=math.inf)
 
 
 def fall_ill(play: Play, name: str, how: Behaviour = SICK) -> Play:
@@ -38,7 +40,8 @@ def stop(play: Play, name: str, reason: str = "") -> Play:
 # --- unhealthy -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity("ECS-TASK-8", source="WN-2023-10-23, O2: the replacement first", mark="doc")
+@pytest.mark.fidelity("ECS-ROLL-8", "ECS-ROLL-19", "ECS-TASK-28", "ECS-TASK-36", "ECS-EVENT-6", "ECS-EVENT-12")
+@pytest.mark.fidelity("ALB-HEALTH-25")
 def test_unhealthy_task_is_replaced_before_it_is_stopped() -> None:
     play = fall_ill(steady(), "t1").run(300)
     assert play.events()[2:] == [
@@ -55,21 +58,26 @@ def test_unhealthy_task_is_replaced_before_it_is_stopped() -> None:
     assert play.task("t3").deployment_id == play.task("t1").deployment_id
 
 
+@pytest.mark.fidelity("ECS-EVENT-13", source="O11", mark="observed")
 def test_unhealthy_task_that_hangs_says_request_timed_out() -> None:
     play = fall_ill(steady(), "t1", HANGS).run(60)
     assert play.events()[2] == "    50.0  t1 is unhealthy due to (reason Request timed out)."
 
 
-@pytest.mark.fidelity(
-    "ECS-TASK-9", source="O2: steady ~10 s after draining began, the old task still drains", mark="observed"
-)
+@pytest.mark.fidelity("ECS-EVENT-14", source="O13", mark="observed")
+def test_unhealthy_task_that_refuses_says_health_checks_failed() -> None:
+    play = fall_ill(steady(), "t1", REFUSES).run(60)
+    assert play.events()[2] == "    50.0  t1 is unhealthy due to (reason Health checks failed)."
+
+
+@pytest.mark.fidelity("ECS-DEPLOY-16", source="O2", mark="observed")
 def test_replacement_reaches_steady_state_while_the_old_task_drains() -> None:
     play = fall_ill(steady(), "t1").run(105)
     assert play.world.is_steady
     assert play.states()["t1"] == "draining"
 
 
-@pytest.mark.fidelity("ECS-TASK-10", source="API-ECS HealthCheck, O3, O6", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-28", "ECS-TASK-35", "ECS-TASK-36", "ECS-EVENT-15")
 def test_failed_container_check_replaces_the_task() -> None:
     play = Play(settings(container_check=CHECKED)).run(40)
     for name in ("t1", "t2"):
@@ -82,6 +90,7 @@ def test_failed_container_check_replaces_the_task() -> None:
     assert play.task("t1").unhealthy_reason == "Task failed container health checks"
 
 
+@pytest.mark.fidelity("ALB-HEALTH-18", source="ALB-UG/target-group-health-checks", mark="doc")
 def test_flap_below_the_threshold_is_nothing() -> None:
     play = steady()
     fall_ill(play, "t1").run(30)
@@ -97,7 +106,7 @@ def test_flap_above_the_threshold_still_replaces_the_task() -> None:
     assert play.tasks() == ["t2", "t3"]
 
 
-@pytest.mark.fidelity("ECS-TASK-11", source="API-ECS healthCheckGracePeriodSeconds", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-27", "ECS-DEPLOY-30")
 @pytest.mark.parametrize("grace_s", [0.0, 100.0])
 def test_grace_period_counts_from_the_start_of_the_task(grace_s: float) -> None:
     play = Play(settings(health_check_grace_period_s=grace_s), behaviours={"mcp-server:1": SICK}).run(300)
@@ -111,7 +120,7 @@ def test_grace_period_counts_from_the_start_of_the_task(grace_s: float) -> None:
     assert set(play.states().values()) <= {"unhealthy", "draining", "initial"}  # the ALB knows nothing of it
 
 
-@pytest.mark.fidelity("ECS-TASK-12", source="API-ECS healthCheckGracePeriodSeconds: container checks too", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-27", source="API-ECS CreateServiceRequest", mark="doc")
 def test_grace_period_covers_the_container_check() -> None:
     play = Play(settings(container_check=CHECKED, health_check_grace_period_s=60.0)).run(45)
     play.tell(e.ContainerHealthChanged(play.task("t1").id, False)).run(50)
@@ -120,9 +129,7 @@ def test_grace_period_covers_the_container_check() -> None:
     assert len(play.when(c.JudgeUnhealthy)) == 1
 
 
-@pytest.mark.fidelity(
-    "ECS-TASK-13", source="CR#2714: the old one goes though the new one is in its grace", mark="observed"
-)
+@pytest.mark.fidelity("ECS-ROLL-21", source="CR#2714", mark="observed")
 def test_old_unhealthy_task_goes_when_its_replacement_fails_within_its_grace() -> None:
     play = steady(health_check_grace_period_s=300.0, delay_s=30.0).run(300).mark()
     play.behaviours["mcp-server:1"] = SICK
@@ -135,9 +142,7 @@ def test_old_unhealthy_task_goes_when_its_replacement_fails_within_its_grace() -
     assert play.tasks() == ["t2", "t3"]
 
 
-@pytest.mark.fidelity(
-    "ECS-TASK-14", source="API-ECS minimumHealthyPercent: one by one where there is no room", mark="doc"
-)
+@pytest.mark.fidelity("ECS-ROLL-20", source="API-ECS DeploymentConfiguration", mark="doc")
 @pytest.mark.parametrize(
     ("minimum", "maximum", "expected"),
     [
@@ -154,6 +159,7 @@ def test_unhealthy_tasks_without_room_for_a_replacement(minimum: int, maximum: i
     assert any(sick) is (expected == [])
 
 
+@pytest.mark.fidelity("ALB-HEALTH-28", "TRAP-18")
 def test_all_unhealthy_fails_open_until_they_recover() -> None:
     play = steady()
     fall_ill(fall_ill(play, "t1"), "t2").run(45)
@@ -169,12 +175,27 @@ def test_unhealthy_task_is_stopped_at_once_when_the_desired_count_no_longer_need
     assert play.world.is_steady
 
 
+def found_out_after_s(how: Behaviour) -> float:
+    """Seconds until t1's target shows unhealthy, at interval 10, timeout 5 and threshold 2."""
+    check = HealthCheck(interval_s=10.0, timeout_s=5.0, unhealthy_threshold=2)
+    play = fall_ill(Play(settings(health_check=check)).run_until_steady().mark(), "t1", how)
+    while play.states()["t1"] != "unhealthy":
+        play.run(0.1)
+        assert play.now < play.zero + 60
+    return play.now - play.zero
+
+
+@pytest.mark.fidelity("ALB-HEALTH-24", source="O2", mark="observed")
+def test_hang_is_found_out_later_than_a_crash() -> None:
+    refuses, hangs = found_out_after_s(REFUSES), found_out_after_s(HANGS)
+    assert 10.0 <= refuses <= 20.0  # a check in each node's phase, and the one after it
+    assert hangs - refuses == pytest.approx(5.0, abs=0.2)
+
+
 # --- crashes ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity(
-    "ECS-TASK-15", source="O2: crash at 120.2, deregistered 131.1, draining 140.5, started 141.3", mark="observed"
-)
+@pytest.mark.fidelity("ECS-DEPLOY-13", "ECS-TASK-16", "ECS-TASK-26", "ECS-TASK-28", "ECS-TASK-30")
 def test_crashed_task_is_deregistered_then_replaced() -> None:
     play = crash(steady(), "t1").run(120)
     assert play.events()[2:] == [
@@ -189,9 +210,7 @@ def test_crashed_task_is_deregistered_then_replaced() -> None:
     assert (task.exit_code, task.known) == (1, TaskStatus.STOPPED)
 
 
-@pytest.mark.fidelity(
-    "ALB-HC-7", source="O2: the ALB goes on sending until it is unhealthy or deregistered", mark="observed"
-)
+@pytest.mark.fidelity("ECS-TASK-17", "TRAP-17")
 def test_crashed_task_gets_requests_until_the_nodes_know() -> None:
     play = crash(steady(), "t1")
     assert "t1" in play.table()["node-0"]
@@ -199,6 +218,7 @@ def test_crashed_task_gets_requests_until_the_nodes_know() -> None:
     assert all("t1" not in known for known in play.table().values())
 
 
+@pytest.mark.fidelity("ECS-TASK-25", source="O12", mark="observed")
 def test_crash_says_the_reason_that_the_runtime_gives() -> None:
     play = steady()
     reason = "OutOfMemoryError: container killed due to memory usage"
@@ -228,7 +248,7 @@ def test_crash_between_the_decision_and_the_drain_still_deregisters() -> None:
     assert play.states() == {"t2": "healthy"}
 
 
-@pytest.mark.fidelity("ECS-ROLL-8", source="WN-2025-11: replaced by the revision it belongs to", mark="doc")
+@pytest.mark.fidelity("ECS-ROLL-17", source="WN-2025-11", mark="doc")
 def test_crash_of_an_old_task_while_new_ones_start_is_made_good_by_the_old_revision() -> None:
     play = steady(delay_s=30.0)
     play.deploy(2, Behaviour(answers_after_s=25.0)).run(20)
@@ -253,12 +273,46 @@ def test_crash_of_a_new_task_is_made_good_by_the_new_revision() -> None:
     assert play.world.primary.failed_tasks == 0  # it had been RUNNING
 
 
+# --- whatever the cause -------------------------------------------------------------------------------------
+
+CAUSES = {
+    "deployment": lambda play: play.update(force_new_deployment=True),
+    "scale_in": lambda play: play.update(desired_count=1),
+    "unhealthy": lambda play: fall_ill(play, "t1"),
+    "stop_task": lambda play: stop(play, "t1"),
+}
+
+
+@pytest.mark.fidelity("ECS-DEPLOY-48", "ECS-TASK-10", "ECS-TASK-12")
+@pytest.mark.parametrize(
+    ("cause", "gone"),
+    [("deployment", ["t1", "t2"]), ("scale_in", ["t2"]), ("unhealthy", ["t1"]), ("stop_task", ["t1"])],
+)
+def test_whatever_stops_a_task_sigterm_waits_for_the_full_delay(cause: str, gone: list[str]) -> None:
+    play = steady(delay_s=100.0)
+    CAUSES[cause](play)
+    play.run(400)
+    for name in gone:
+        [deregistered], [signalled] = play.when(c.DeregisterTarget, name), play.when(c.SignalContainer, name)
+        assert 100.0 <= signalled - deregistered <= 100.0 + Timing().drain_visible_s + Timing().scheduler_tick_s
+    assert len(play.when(c.SignalContainer)) == len(gone)
+
+
+@pytest.mark.fidelity("TRAP-19", source="API-ECS CreateServiceRequest; ECS-DG/task-maintenance", mark="doc")
+@pytest.mark.parametrize(("cause", "gone"), [("scale_in", "t2"), ("unhealthy", "t1"), ("stop_task", "t1")])
+def test_tasks_go_without_any_deployment(cause: str, gone: str) -> None:
+    play = steady(delay_s=30.0)
+    CAUSES[cause](play)
+    play.run(300)
+    assert play.task(gone).known is TaskStatus.STOPPED
+    assert play.world.deployments_made == 1
+    assert play.world.is_steady
+
+
 # --- StopTask ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity(
-    "ECS-TASK-16", source="WN-2023-02-13: deregistered before it is stopped; the wait", mark="inferred"
-)
+@pytest.mark.fidelity("ECS-TASK-14", "ECS-TASK-26", "ECS-TASK-28")
 def test_stop_task_drains_in_full_and_is_made_good_meanwhile() -> None:
     play = stop(steady(delay_s=30.0), "t1", "maintenance").run(200)
     assert play.events()[2:] == [
@@ -273,7 +327,7 @@ def test_stop_task_drains_in_full_and_is_made_good_meanwhile() -> None:
     assert (task.stop_code, task.stopped_reason) == ("UserInitiated", "Task stopped by user: maintenance")
 
 
-@pytest.mark.fidelity("ECS-TASK-17", source="CR#708: before 2023 SIGTERM came at once", mark="observed")
+@pytest.mark.fidelity("ECS-TASK-13", source="CR#708", mark="observed")
 def test_stop_task_without_drain_signals_at_once_and_deregisters_later() -> None:
     play = stop(steady(stop_task_drains=False), "t1").run(0)
     assert play.when(c.SignalContainer, "t1") == [0.0]

@@ -35,7 +35,8 @@ def batches(play: Play) -> list[str]:
 # --- the reference rollout --------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity("ECS-EVENT-1", source="O1, O7: order and words of a rollout", mark="observed")
+@pytest.mark.fidelity("ECS-ROLL-15", "ECS-TASK-19", "ECS-EVENT-4", "ECS-EVENT-5", "ECS-EVENT-7", "ECS-EVENT-9")
+@pytest.mark.fidelity("ECS-EVENT-10", "ECS-EVENT-11", "ECS-EVENT-16", "ECS-EVENT-30", "TRAP-3")
 def test_forced_deployment_one_task() -> None:
     play = steady(desired=1, delay_s=30.0)
     play.update(force_new_deployment=True).run(600)
@@ -52,7 +53,7 @@ def test_forced_deployment_one_task() -> None:
     ]
 
 
-@pytest.mark.fidelity("ECS-EVENT-2", source="O6, O13: completed precedes steady by 1 ms", mark="observed")
+@pytest.mark.fidelity("ECS-EVENT-28", source="O6; O13", mark="observed")
 def test_completed_is_said_one_millisecond_before_steady() -> None:
     play = steady(desired=1)
     completed, reached = play.world.service_events[-2:]
@@ -61,7 +62,7 @@ def test_completed_is_said_one_millisecond_before_steady() -> None:
     assert reached.at - completed.at == pytest.approx(0.001)
 
 
-@pytest.mark.fidelity("ECS-TASK-4", source="ECS-DG/update-service, O1: drain first, SIGTERM last", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-6", "ECS-TASK-7", "ECS-TASK-8", "ECS-TASK-9", "TRAP-1", "TRAP-2")
 @pytest.mark.parametrize("delay_s", [0.0, 5.0, 30.0, 300.0, 3600.0])
 def test_stop_signal_comes_on_the_next_pass_after_the_full_delay(delay_s: float) -> None:
     play = steady(desired=1, delay_s=delay_s)
@@ -72,7 +73,7 @@ def test_stop_signal_comes_on_the_next_pass_after_the_full_delay(delay_s: float)
     assert play.world.is_steady
 
 
-@pytest.mark.fidelity("ECS-TASK-5", source="API-ECS ContainerDefinition.stopTimeout, O12: 137", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-20", "ECS-TASK-39")
 def test_container_that_ignores_the_signal_is_killed_after_its_stop_timeout() -> None:
     play = Play(settings(desired=1, delay_s=30.0, stop_timeout_s=45.0), behaviours={"mcp-server:1": IGNORES_SIGTERM})
     play.run_until_steady().mark().deploy(2).run(600)
@@ -83,7 +84,7 @@ def test_container_that_ignores_the_signal_is_killed_after_its_stop_timeout() ->
     assert task.stopped_at == play.zero + killed + Timing().deprovisioning_s
 
 
-@pytest.mark.fidelity("ECS-TASK-6", source="O10, O12: stopCode and stoppedReason of a rollout", mark="observed")
+@pytest.mark.fidelity("ECS-DEPLOY-6", "ECS-TASK-26", "ECS-TASK-27")
 def test_replaced_task_says_why_it_stopped() -> None:
     play = steady(desired=1, delay_s=30.0)
     old = play.world.primary.id
@@ -94,7 +95,7 @@ def test_replaced_task_says_why_it_stopped() -> None:
     assert (task.exit_code, task.desired, task.deployment_id) == (143, DesiredStatus.STOPPED, old)
 
 
-@pytest.mark.fidelity("ECS-TASK-7", source="O3: registered 8 s before RUNNING", mark="observed")
+@pytest.mark.fidelity("TIMELINE-4", "ECS-TASK-2", "ECS-TASK-4", "TRAP-11", "TRAP-13")
 def test_new_task_gets_requests_before_it_is_running() -> None:
     play = steady(desired=1)
     play.update(force_new_deployment=True).run(32 + 5)
@@ -102,9 +103,7 @@ def test_new_task_gets_requests_before_it_is_running() -> None:
     assert play.table() == {"node-0": ["t1", "t2"], "node-1": ["t1", "t2"]}
 
 
-@pytest.mark.fidelity(
-    "ECS-ROLL-3", source="CLI-EX, O7: PRIMARY starts at desired 0, the old one stays COMPLETED", mark="observed"
-)
+@pytest.mark.fidelity("TIMELINE-1", "ECS-DEPLOY-1", "ECS-DEPLOY-7")
 def test_new_deployment_begins_at_desired_zero() -> None:
     play = steady()
     play.update(force_new_deployment=True)
@@ -119,6 +118,42 @@ def test_new_deployment_begins_at_desired_zero() -> None:
     assert [x.status for x in play.world.deployments] == ["PRIMARY"]
 
 
+@pytest.mark.fidelity("ECS-TASK-41", "TRAP-9")
+def test_runtime_hears_nothing_of_a_drain_until_sigterm() -> None:
+    """No order goes to the container between the decision to stop it, at 82, and the end of the delay."""
+    play = steady(desired=1)
+    old = play.task("t1").id
+    play.update(force_new_deployment=True).run(380)
+    assert (play.task("t1").known, play.states()["t1"]) == (TaskStatus.DEACTIVATING, "draining")
+    play.run(120)
+    of_the_runtime = (c.StartContainer, c.SignalContainer, c.KillContainer, c.RemoveContainer)
+    told = [(at - play.zero, type(x).__name__) for at, x in play.orders if isinstance(x, of_the_runtime)
+            and x.task_id == old and at >= play.zero]  # fmt: skip
+    assert [name for _, name in told] == ["SignalContainer", "RemoveContainer"]
+    assert told[0][0] == 402.0
+
+
+@pytest.mark.fidelity("ECS-TASK-11", source="O1", mark="inferred")
+def test_no_new_request_can_come_between_the_nodes_learning_and_sigterm() -> None:
+    play = steady(desired=1)
+    play.update(force_new_deployment=True).run(108)
+    learned_at = play.now
+    while not play.when(c.SignalContainer, "t1"):
+        assert play.table() == {"node-0": ["t2"], "node-1": ["t2"]}
+        play.run(1)
+    assert play.now - learned_at > 0.9 * 300
+
+
+@pytest.mark.fidelity("TRAP-12", source="O7", mark="observed")
+def test_all_old_targets_drain_at_the_same_moment() -> None:
+    play = steady(desired=4)
+    play.update(force_new_deployment=True).run(95)
+    draining = [x.draining_at for x in play.world.targets.values() if x.draining_at is not None]
+    assert len(draining) == 4
+    assert len(set(draining)) == 1
+
+
+@pytest.mark.fidelity("ECS-DEPLOY-2", "ECS-DEPLOY-15", "ALB-HEALTH-14")
 def test_completion_waits_for_the_previous_tasks_to_be_gone() -> None:
     """O6: 410 s after draining began, at a delay of 300 s. API-ECS DeploymentEarlySuccessCriteria."""
     play = steady(desired=1)
@@ -132,7 +167,7 @@ def test_completion_waits_for_the_previous_tasks_to_be_gone() -> None:
 # --- batches ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity("ECS-ROLL-4", source="section 1.1: stuck where neither start nor stop is possible", mark="doc")
+@pytest.mark.fidelity("ECS-ROLL-9", "ECS-ROLL-10", "ECS-EVENT-23")
 @pytest.mark.parametrize("column", range(len(DESIRED)), ids=[f"desired_{n}" for n in DESIRED])
 @pytest.mark.parametrize("percents", LIMITS, ids=lambda x: f"{x[0]}_{x[1]}")
 def test_rollout_completes_unless_floor_and_ceiling_meet(percents: tuple[int, int], column: int) -> None:
@@ -154,7 +189,7 @@ def test_rollout_completes_unless_floor_and_ceiling_meet(percents: tuple[int, in
         assert not is_stuck(play.world, play.now)
 
 
-@pytest.mark.fidelity("ECS-ROLL-5", source="O3-O8: order and size of batches", mark="observed")
+@pytest.mark.fidelity("ECS-ROLL-11", "ECS-ROLL-12", "ECS-ROLL-13", "ECS-ROLL-22", "TRAP-12")
 @pytest.mark.parametrize(
     ("desired", "minimum", "maximum", "expected"),
     [
@@ -176,6 +211,7 @@ def test_rollout_goes_in_batches(desired: int, minimum: int, maximum: int, expec
     assert batches(play) == expected
 
 
+@pytest.mark.fidelity("ECS-ROLL-4", "ECS-ROLL-13", "TRAP-14")
 def test_stop_first_waits_until_the_batch_is_stopped_then_until_it_is_healthy() -> None:
     """O4, O8: what drains counts to the maximum."""
     play = steady(desired=2, minimum=50, maximum=100, delay_s=30.0)
@@ -196,7 +232,7 @@ def test_stop_first_waits_until_the_batch_is_stopped_then_until_it_is_healthy() 
     ]
 
 
-@pytest.mark.fidelity("ECS-ROLL-6", source="O3: stopped, then started, within one second", mark="observed")
+@pytest.mark.fidelity("ECS-ROLL-14", source="O3", mark="observed")
 def test_nothing_is_held_back_at_zero_and_two_hundred_percent() -> None:
     play = steady(desired=2, minimum=0, maximum=200, delay_s=30.0)
     play.update(force_new_deployment=True).run(13)
@@ -211,6 +247,7 @@ def test_nothing_is_held_back_at_zero_and_two_hundred_percent() -> None:
 CHECKED = ContainerHealthCheck(command=("CMD", "true"))
 
 
+@pytest.mark.fidelity("ECS-ROLL-5", "ECS-ROLL-6", "ECS-ROLL-7")
 @pytest.mark.parametrize(
     ("has_load_balancer", "check", "stops_at"),
     [
@@ -220,9 +257,6 @@ CHECKED = ContainerHealthCheck(command=("CMD", "true"))
         pytest.param(False, CHECKED, 62.0, id="no_balancer_container_check_no_bake"),
         pytest.param(True, CHECKED, 82.0, id="balancer_and_container_check"),
     ],
-)
-@pytest.mark.fidelity(
-    "ECS-ROLL-7", source="API-ECS minimumHealthyPercent; the bake behind a balancer: O1, O4-O7", mark="doc"
 )
 def test_new_task_counts_once_it_is_healthy(
     has_load_balancer: bool, check: ContainerHealthCheck | None, stops_at: float

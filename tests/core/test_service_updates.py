@@ -17,7 +17,7 @@ def definitions(play: Play) -> list[str]:
     return sorted(play.task(x).definition[-1] for x in play.tasks())
 
 
-@pytest.mark.fidelity("ECS-ROLL-12", source="API-ECS UpdateServiceRequest: what makes a deployment", mark="doc")
+@pytest.mark.fidelity("ECS-DEPLOY-9", "ECS-DEPLOY-11")
 @pytest.mark.parametrize(
     ("asked", "deploys"),
     [
@@ -37,6 +37,7 @@ def test_update_deploys_or_only_changes_the_service(asked: dict[str, object], de
             assert getattr(play.world.settings.service, name) == value
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-9", source="API-ECS UpdateServiceRequest", mark="doc")
 def test_update_to_the_same_task_definition_deploys_only_by_force() -> None:
     play = steady()
     same = play.world.settings.task_definition
@@ -46,6 +47,7 @@ def test_update_to_the_same_task_definition_deploys_only_by_force() -> None:
     assert len(play.world.deployments) == 2
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-12", source="API-ECS UpdateServiceRequest", mark="doc")
 def test_update_of_definition_and_count_at_once() -> None:
     play = steady(delay_s=30.0)
     play.update(task_definition=revision(2), desired_count=3).run_until_steady()

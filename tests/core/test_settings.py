@@ -6,10 +6,11 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from rollproof.core.settings import Algorithm, Settings, TaskDefinition, ThresholdType
+from rollproof.core.settings import Algorithm, ContainerHealthCheck, Settings, TaskDefinition, ThresholdType
 
 
-@pytest.mark.fidelity("ECS-ROLL-14", source="API-ECS, ALB-UG, API-ELB: defaults", mark="doc")
+@pytest.mark.fidelity("ECS-ROLL-3", "ECS-DEPLOY-28", "ECS-TASK-20", "ALB-HEALTH-29", "ALB-HEALTH-34", "ALB-DRAIN-1")
+@pytest.mark.fidelity("ALB-HTTP-18", "ALB-HTTP-19")
 @pytest.mark.parametrize(
     ("part", "name", "default"),
     [
@@ -32,6 +33,7 @@ def test_default_is_that_of_aws(part: str, name: str, default: object) -> None:
     assert getattr(getattr(Settings(), part), name) == default
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-32", "ECS-DEPLOY-33", "ALB-HEALTH-15", "ALB-STICKY-1")
 def test_defaults_of_the_health_check_stickiness_and_breaker() -> None:
     group, breaker = Settings().target_group, Settings().service.circuit_breaker
     check = group.health_check
@@ -44,6 +46,12 @@ def test_defaults_of_the_health_check_stickiness_and_breaker() -> None:
         50,
     )
     assert breaker.reset_on_healthy_task
+
+
+@pytest.mark.fidelity("ECS-TASK-33", source="API-ECS HealthCheck", mark="doc")
+def test_defaults_of_the_container_check() -> None:
+    check = ContainerHealthCheck(("CMD", "true"))
+    assert (check.interval_s, check.timeout_s, check.retries, check.start_period_s) == (30.0, 5.0, 3, 0.0)
 
 
 def test_revision_is_named_as_ecs_names_it() -> None:

@@ -73,6 +73,7 @@ def test_cookie_value_finds_exactly_the_named_cookie(header: bytes, expected: by
     assert cookie_value(header, b"AWSALB") == expected
 
 
+@pytest.mark.fidelity("ALB-STICKY-17", source="ALB-UG/sticky-sessions", mark="doc")
 @pytest.mark.parametrize(
     ("set_cookie", "expected"),
     [
@@ -88,9 +89,7 @@ def test_sets_cookie_compares_only_the_name(set_cookie: bytes, expected: bool) -
     assert stickiness.sets_cookie(set_cookie, b"SESSION") is expected
 
 
-@pytest.mark.fidelity(
-    id="stickiness.cookie_attributes", source="aws-behaviour 5: captures of HTTPS and HTTP listeners", mark="observed"
-)
+@pytest.mark.fidelity("ALB-STICKY-2", "ALB-STICKY-3", "ALB-STICKY-4", "ALB-STICKY-5")
 @pytest.mark.parametrize(("secure", "tail"), [(True, b"; SameSite=None; Secure"), (False, b"; SameSite=None")])
 def test_lb_cookie_lines_are_those_of_the_captures(secure: bool, tail: bytes) -> None:
     assert stickiness.lb_cookie_lines(b"<v>", EXPIRES, secure) == (
@@ -99,6 +98,7 @@ def test_lb_cookie_lines_are_those_of_the_captures(secure: bool, tail: bytes) ->
     )
 
 
+@pytest.mark.fidelity("ALB-STICKY-18", "ALB-STICKY-19")
 @pytest.mark.parametrize(("chromium", "tail"), [(False, b""), (True, b"; SameSite=None; Secure")])
 def test_app_cookie_lines_remove_the_shards_that_are_not_used(chromium: bool, tail: bytes) -> None:
     attributes = b"; Expires=" + EXPIRES + b"; Path=/" + tail + b"\r\n"
@@ -108,6 +108,7 @@ def test_app_cookie_lines_remove_the_shards_that_are_not_used(chromium: bool, ta
     )  # fmt: skip
 
 
+@pytest.mark.fidelity("ALB-STICKY-19", source="CAPTURES", mark="doc")
 @pytest.mark.parametrize(
     ("agent", "expected"),
     [

@@ -44,6 +44,7 @@ def registered(how: tg.Rules, name: str = "a:80") -> tg.Target:
 # --- health ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fidelity("ALB-HEALTH-16", "ALB-HEALTH-17", "ALB-HEALTH-18", "TRAP-10")
 @pytest.mark.parametrize(
     ("statuses", "state"),
     [
@@ -60,7 +61,6 @@ def registered(how: tg.Rules, name: str = "a:80") -> tg.Target:
         pytest.param([503, 503, 200, 200, 503, 200, 200], UNHEALTHY, id="unhealthy_successes_not_in_a_row"),
     ],
 )
-@pytest.mark.fidelity("ALB-HC-1", source="ALB-UG/target-group-health-checks; O2: healthy after one success", mark="doc")
 def test_health_follows_the_thresholds(statuses: list[int | None], state: str) -> None:
     how = rules(healthy_threshold=3, unhealthy_threshold=2)
     target = answered(registered(how), statuses, how)
@@ -68,6 +68,7 @@ def test_health_follows_the_thresholds(statuses: list[int | None], state: str) -
     assert tg.node_state(target, "node-0", 10.0, how) == state
 
 
+@pytest.mark.fidelity("ALB-HEALTH-4", "ALB-HEALTH-5", "ALB-HEALTH-6")
 @pytest.mark.parametrize(
     ("status", "failure", "reason", "description"),
     [
@@ -77,7 +78,6 @@ def test_health_follows_the_thresholds(statuses: list[int | None], state: str) -
     ],
     ids=["wrong_code", "timeout", "connection"],
 )
-@pytest.mark.fidelity("ALB-HC-2", source="API-ELB TargetHealth", mark="doc")
 def test_unhealthy_target_says_why(status: int | None, failure: str, reason: str, description: str) -> None:
     how = rules()
     target = registered(how)
@@ -92,7 +92,7 @@ def test_unhealthy_target_tells_its_latest_reason() -> None:
     assert tg.state(target, 10.0)[2] == "Health checks failed with these codes: [500]"
 
 
-@pytest.mark.fidelity("ALB-HC-3", source="API-ELB TargetHealth", mark="doc")
+@pytest.mark.fidelity("ALB-HEALTH-1", "ALB-HEALTH-2")
 def test_initial_target_says_whether_it_is_being_checked() -> None:
     target = registered(RULES)
     first_check_at = min(x.next_check_at for x in target.nodes.values())
@@ -107,7 +107,7 @@ def test_initial_target_says_whether_it_is_being_checked() -> None:
     assert tg.state(once, 0.0)[1:] == checking
 
 
-@pytest.mark.fidelity("ALB-HC-4", source="ALB-UG: every node checks by itself; the sum of several", mark="inferred")
+@pytest.mark.fidelity("ALB-HEALTH-19", "TRAP-15")
 def test_state_of_several_nodes_is_healthy_only_when_all_agree() -> None:
     target = registered(RULES)
     one = answered(target, [200], RULES, "node-0")
@@ -117,7 +117,7 @@ def test_state_of_several_nodes_is_healthy_only_when_all_agree() -> None:
     assert tg.node_state(split, "node-0", 10.0, RULES) == HEALTHY
 
 
-@pytest.mark.fidelity("ALB-HC-5", source="O3: two nodes, each in its own phase, within a second", mark="observed")
+@pytest.mark.fidelity("ALB-HEALTH-19", "ALB-HEALTH-21")
 def test_nodes_check_in_phases_of_their_own() -> None:
     first = sorted(x.next_check_at for x in registered(rules(nodes=3)).nodes.values())
     assert len(set(first)) == 3
@@ -125,13 +125,23 @@ def test_nodes_check_in_phases_of_their_own() -> None:
     assert timing.registration_s <= first[0] < first[-1] < timing.registration_s + timing.first_check_spread_s
 
 
-@pytest.mark.fidelity("ALB-HC-6", source="ALB-UG: slow responses do not shift the next check", mark="doc")
+@pytest.mark.fidelity("ALB-HEALTH-22", source="ALB-UG/target-group-health-checks", mark="doc")
 def test_check_sent_late_keeps_the_phase_and_missed_ones_are_not_made_up_for() -> None:
     how = rules()
     target = registered(how)
     due = target.nodes["node-0"].next_check_at
     assert tg.check_sent(target, "node-0", due + 1.0, how).nodes["node-0"].next_check_at == due + 30.0
     assert tg.check_sent(target, "node-0", due + 95.0, how).nodes["node-0"].next_check_at == due + 125.0
+
+
+@pytest.mark.fidelity("ALB-HEALTH-43", source="ALB-UG/target-group-health-checks", mark="doc")
+@pytest.mark.parametrize(("statuses", "state"), [([200], HEALTHY), ([503, 503], UNHEALTHY)])
+def test_state_between_two_checks_is_that_of_the_last(statuses: list[int | None], state: str) -> None:
+    how = rules()
+    target = answered(registered(how), statuses, how, at=10.0)
+    target = tg.check_sent(target, "node-0", 31.6, how)
+    assert [tg.state(target, at)[0] for at in (10.0, 31.6, 61.5)] == [state] * 3
+    assert tg.node_state(target, "node-0", 61.5, how) == state
 
 
 def test_answer_for_an_unknown_node_or_a_draining_target_changes_nothing() -> None:
@@ -151,9 +161,7 @@ def test_state_absent_from_the_table_raises(state: tg.TargetState, to: tg.Target
 # --- draining -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity(
-    "ALB-DRAIN-1", source="ALB-UG/load-balancer-target-groups: draining until the delay expires", mark="doc"
-)
+@pytest.mark.fidelity("ECS-TASK-8", "ALB-HEALTH-11", "ALB-DRAIN-3", "ALB-DRAIN-4", "ALB-DRAIN-16", "TRAP-2")
 @pytest.mark.parametrize("delay_s", [0.0, 5.0, 300.0, 3600.0])
 def test_deregistered_target_drains_for_the_full_delay(delay_s: float) -> None:
     how = rules(delay_s=delay_s)
@@ -170,7 +178,7 @@ def test_deregistered_target_drains_for_the_full_delay(delay_s: float) -> None:
     assert tg.deregister(target, 200.0, how) is target
 
 
-@pytest.mark.fidelity("ALB-DRAIN-2", source="LBC#2366, LBC#1719, LBC#905: nodes go on for 10..20 s", mark="observed")
+@pytest.mark.fidelity("ALB-DRAIN-11", "TRAP-5")
 def test_nodes_learn_of_a_drain_late_and_each_in_its_own_time() -> None:
     how = rules(nodes=3)
     target = registered(how)
@@ -187,6 +195,7 @@ def test_nodes_learn_of_a_drain_late_and_each_in_its_own_time() -> None:
     assert tg.node_state(target, "node-0", learned[0], how) == T.DRAINING
 
 
+@pytest.mark.fidelity("ALB-DRAIN-2", "ALB-DRAIN-16")
 @pytest.mark.parametrize(
     ("delay_s", "propagation_s", "jitter_s", "lag_s"),
     [
@@ -232,6 +241,7 @@ def group(how: tg.Rules, **answers: list[int | None]) -> dict[str, tg.Target]:
 YES, NO = (True, True), (False, False)
 
 
+@pytest.mark.fidelity("ALB-HEALTH-26", "ALB-HEALTH-28", "ALB-STICKY-14", "TRAP-18")
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
@@ -243,13 +253,12 @@ YES, NO = (True, True), (False, False)
         pytest.param({}, {}, id="no_targets"),
     ],
 )
-@pytest.mark.fidelity("ALB-TG-1", source="ALB-UG/target-group-health-checks: fail-open", mark="doc")
 def test_node_routes_to(answers: dict[str, list[int | None]], expected: dict[str, tuple[bool, bool]]) -> None:
     how = rules()
     assert told(how, group(how, **answers)) == expected
 
 
-@pytest.mark.fidelity("ALB-TG-2", source="API-ELB target_group_health.unhealthy_state_routing", mark="doc")
+@pytest.mark.fidelity("ALB-HEALTH-29", source="API-ELB TargetGroupAttribute", mark="doc")
 def test_fail_open_below_the_minimum_of_healthy_targets() -> None:
     how = rules()
     how = replace(how, settings=replace(how.settings, minimum_healthy_targets=2))
@@ -257,7 +266,34 @@ def test_fail_open_below_the_minimum_of_healthy_targets() -> None:
     assert told(how, group(how, a=[200], b=[200], c=[503, 503])) == {"a": YES, "b": YES, "c": NO}
 
 
-@pytest.mark.fidelity("ALB-DRAIN-3", source="ALB-UG/sticky-sessions: wording, our reading", mark="inferred")
+@pytest.mark.fidelity("ALB-HEALTH-30", source="API-ELB TargetGroupAttribute", mark="doc")
+@pytest.mark.parametrize(
+    ("percent", "answers", "expected"),
+    [
+        pytest.param(50, {"a": [200], "b": [503, 503]}, {"a": YES, "b": NO}, id="half_is_enough_for_half"),
+        pytest.param(51, {"a": [200], "b": [503, 503]}, {"a": YES, "b": YES}, id="half_is_less_than_51"),
+        pytest.param(100, {"a": [200], "b": [200], "c": []}, {"a": YES, "b": YES, "c": NO}, id="initial_is_registered"),
+        pytest.param(0, {"a": [200], "b": [503, 503]}, {"a": YES, "b": NO}, id="off"),
+    ],
+)
+def test_fail_open_below_the_minimum_percentage_of_healthy_targets(
+    percent: int, answers: dict[str, list[int | None]], expected: dict[str, tuple[bool, bool]]
+) -> None:
+    how = rules()
+    how = replace(how, settings=replace(how.settings, minimum_healthy_targets_percent=percent))
+    assert told(how, group(how, **answers)) == expected
+
+
+def test_minimum_percentage_is_one_of_the_targets_that_do_not_drain() -> None:
+    how = rules()
+    how = replace(how, settings=replace(how.settings, minimum_healthy_targets_percent=50))
+    targets = group(how, a=[200], b=[503, 503], c=[200], d=[200])
+    for name in ("c", "d"):
+        targets[name] = tg.deregister(targets[name], 100.0, how)
+    assert told(how, targets, 130.0) == {"a": YES, "b": NO, "c": NO, "d": NO}
+
+
+@pytest.mark.fidelity("ALB-DRAIN-7", "TRAP-4")
 @pytest.mark.parametrize(("sticky", "expected"), [(False, NO), (True, (False, True))], ids=["documented", "what_if"])
 def test_draining_target_gets_nothing_new_and_sticky_ones_by_setting(sticky: bool, expected: tuple[bool, bool]) -> None:
     how = rules(sticky=sticky)
@@ -267,6 +303,7 @@ def test_draining_target_gets_nothing_new_and_sticky_ones_by_setting(sticky: boo
     assert told(how, targets, 130.0) == {"a": expected, "b": YES}
 
 
+@pytest.mark.fidelity("ALB-HEALTH-32", source="ALB-UG/target-group-health-checks", mark="inferred")
 def test_draining_target_takes_no_part_in_fail_open() -> None:
     how = rules()
     targets = group(how, a=[200], b=[503, 503])
@@ -276,7 +313,7 @@ def test_draining_target_takes_no_part_in_fail_open() -> None:
     assert told(how, targets, 130.0) == {"a": NO, "b": NO}
 
 
-@pytest.mark.fidelity("ALB-TG-3", source="ALB-UG/edit-target-group-attributes: slow start", mark="doc")
+@pytest.mark.fidelity("ALB-HEALTH-37", source="ALB-UG-now/edit-target-group-attributes", mark="doc")
 def test_slow_start_age_counts_from_the_first_success_while_it_lasts() -> None:
     how = rules(slow_start_s=30.0)
     targets = group(how, a=[200], b=[])

@@ -25,7 +25,7 @@ UP = replace(NEW, known=S.RUNNING, pull_stopped_at=17.5, address="10.0.0.1:80", 
 ALL_MOVES = [(start, to) for start in S for to in S]
 
 
-@pytest.mark.fidelity("ECS-TASK-1", source="ECS-DG/task-lifecycle", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-1", "ECS-TASK-32")
 def test_life_of_a_task_passes_through_every_status_in_order() -> None:
     task = NEW
     for _, to in pairwise(S):
@@ -50,6 +50,7 @@ def test_no_move_goes_back(start: TaskStatus, to: TaskStatus) -> None:
     assert to > start or to not in TRANSITIONS[start]
 
 
+@pytest.mark.fidelity("ECS-TASK-3", source="ECS-DG/task-lifecycle; O10", mark="observed")
 @pytest.mark.parametrize(
     ("task", "drains", "known"),
     [
@@ -60,7 +61,6 @@ def test_no_move_goes_back(start: TaskStatus, to: TaskStatus) -> None:
         pytest.param(UP, False, S.STOPPING, id="stop_running_without_drain"),
     ],
 )
-@pytest.mark.fidelity("ECS-TASK-2", source="ECS-DG/task-lifecycle, O10", mark="observed")
 def test_decision_to_stop_wants_it_stopped_at_once(task: Task, drains: bool, known: TaskStatus) -> None:
     stopped = decide_stop(task, StopCode.USER_INITIATED, "why", drains=drains, now=50.0)
     assert (stopped.known, stopped.desired) == (known, DesiredStatus.STOPPED)
@@ -76,7 +76,7 @@ def test_decision_to_stop_asked_twice_the_first_holds() -> None:
     assert decide_stop(once, StopCode.USER_INITIATED, "second", drains=False, now=60.0) is once
 
 
-@pytest.mark.fidelity("ECS-TASK-3", source="API-ECS TaskStopCode, ECS-DG/stopped-task-error-codes", mark="doc")
+@pytest.mark.fidelity("ECS-TASK-30", source="API-ECS ContainerDefinition", mark="doc")
 def test_exit_of_a_wanted_container_is_a_crash() -> None:
     ended = container_ended(UP, 1, "Essential container in task exited", StopCode.ESSENTIAL_CONTAINER_EXITED, 60.0)
     assert ended.crashed

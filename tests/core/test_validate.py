@@ -44,6 +44,8 @@ NEIGHBOURS = {
 }
 
 
+@pytest.mark.fidelity("ECS-DEPLOY-28", "ECS-TASK-20", "ECS-TASK-33", "ALB-HEALTH-15", "ALB-DRAIN-1", "ALB-STICKY-1")
+@pytest.mark.fidelity("ALB-HTTP-18")
 @pytest.mark.parametrize(
     "knob", [knob for knob in RANGED if knob.name not in ("cpu", "memory_mib")], ids=lambda k: k.name
 )
@@ -52,7 +54,8 @@ def test_both_ends_of_a_range_are_allowed_and_nothing_beyond(knob: Knob) -> None
     kind = float if knob.kind is Kind.SECONDS else int
     assert knob.low is not None
     validate(_with(**neighbours, **{knob.name: kind(knob.low)}))
-    below = _complaint(_with(**neighbours, **{knob.name: kind(knob.low) - 1}))
+    least = kind(knob.low) - 1
+    below = _complaint(_with(**neighbours, **{knob.name: -1 if knob.or_zero and least == 0 else least}))
     assert knob.name in below
     assert f"AWS allows {knob.allowed} ({knob.source})" in below
     if knob.high is not None:
@@ -60,6 +63,7 @@ def test_both_ends_of_a_range_are_allowed_and_nothing_beyond(knob: Knob) -> None
         assert knob.name in _complaint(_with(**neighbours, **{knob.name: kind(knob.high) + 1}))
 
 
+@pytest.mark.fidelity("ALB-HEALTH-38", "ALB-HEALTH-41", "ALB-STICKY-15")
 @pytest.mark.parametrize(
     ("knobs", "complaint"),
     [
@@ -79,6 +83,7 @@ def test_both_ends_of_a_range_are_allowed_and_nothing_beyond(knob: Knob) -> None
         ({"health_check_matcher": "200-599"}, "is not within 200..499"),
         ({"slow_start_s": 29.0}, "AWS allows 0 or 30..900 s"),
         ({"slow_start_s": 30.0, "algorithm": Algorithm.LEAST_OUTSTANDING_REQUESTS}, "not available"),
+        ({"stickiness_enabled": True, "cross_zone": "false"}, "stickiness needs cross-zone load balancing"),
         ({"xff_mode": "drop"}, "one of append, preserve, remove"),
         ({"listener_protocol": "TCP"}, "one of HTTP, HTTPS"),
         ({"stickiness_enabled": True, "stickiness_type": StickinessType.APP_COOKIE}, "application's cookie"),

@@ -74,7 +74,7 @@ def test_protection_is_counted_in_minutes_and_given_back() -> None:
     assert play.task("t1").protected_until is None
 
 
-@pytest.mark.fidelity("ECS-EVENT-4", source="ECS-DG/service-event-messages: the latest 100", mark="doc")
+@pytest.mark.fidelity("ECS-EVENT-1", source="ECS-DG/service-event-messages", mark="doc")
 def test_service_keeps_its_last_hundred_events() -> None:
     world = EMPTY
     for number in range(MAX_SERVICE_EVENTS + 5):
@@ -83,7 +83,7 @@ def test_service_keeps_its_last_hundred_events() -> None:
     assert world.service_events[-1].at == pytest.approx(200.104)
 
 
-@pytest.mark.fidelity("ECS-TASK-20", source="stopped tasks stay describable for about an hour", mark="observed")
+@pytest.mark.fidelity("ECS-TASK-40", source="CLI-EX", mark="observed")
 def test_stopped_task_is_forgotten_after_an_hour() -> None:
     play = crash(steady(), "t1").run(3_600)
     assert play.task("t1").known is TaskStatus.STOPPED

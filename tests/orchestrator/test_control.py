@@ -15,10 +15,12 @@ from typing import Any, cast
 
 import pytest
 
+from rollproof.cli.wait import wait
 from rollproof.core.errors import Temporary, UsageError
 from rollproof.core.events import HealthCheckAnswered
 from rollproof.core.settings import HealthCheck, Settings
 from rollproof.core.timing import Timing, scale_settings, scale_timing
+from rollproof.core.waiters import Answer
 from rollproof.core.world import World, create_world
 from rollproof.history import HistoryList
 from rollproof.orchestrator import control
@@ -123,6 +125,21 @@ class TestRequests:
                 world: World = stage.orchestrator.world
                 definition = world.settings.task_definition
                 assert (definition.revision, definition.environment["VERSION"]) == (revision, version)
+
+    async def test_a_waiter_asks_at_the_stages_pace_until_it_is_content(self, state_dir: Path) -> None:
+        async with up(state_dir) as (stage, _):
+            old = min(x.id for x in stage.orchestrator.world.tasks.values())
+            await ask(state_dir, {"do": "update-service", "force_new_deployment": True})
+            stopped = await wait("tasks-stopped", [old], state_dir)
+            stable = await wait("services-stable", [], state_dir)
+        assert stopped.answer is stable.answer is Answer.SUCCESS
+        assert stopped.tries > 2
+        assert stopped.aws_seconds >= 6 * (stopped.tries - 1)
+
+    async def test_a_waiter_of_unknown_tasks_is_refused(self, state_dir: Path) -> None:
+        async with up(state_dir):
+            with pytest.raises(UsageError, match="could be 0 tasks"):
+                await wait("tasks-running", ["zzzz"], state_dir)
 
     async def test_a_changed_count_is_no_deployment(self, state_dir: Path) -> None:
         async with up(state_dir) as (stage, _):

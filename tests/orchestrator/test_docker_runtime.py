@@ -66,6 +66,7 @@ def test_what_ecs_injects_goes_before_what_the_definition_says() -> None:
     assert environment == ["AWS_REGION=eu-west-1", "X=1"]
 
 
+@pytest.mark.fidelity("ECS-TASK-34", source="API-ECS HealthCheck", mark="doc")
 @pytest.mark.parametrize(
     ("check", "asked"),
     [
@@ -107,6 +108,7 @@ def test_a_container_that_is_no_task_is_none() -> None:
     assert container_state({"Config": {"Labels": None}, "State": {"Status": "running"}}) is None
 
 
+@pytest.mark.fidelity("ECS-TASK-25", source="O12", mark="observed")
 @pytest.mark.parametrize(
     ("state", "has_started", "has_exited", "reason"),
     [
@@ -256,6 +258,7 @@ async def test_requests_over_the_network_are_known_by_where_they_come_from() -> 
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")  # 127.0.0.1 is not the task's address
 
 
+@pytest.mark.fidelity("ECS-META-4", source="AGENT", mark="inferred")
 def test_the_desired_status_turns_with_the_stop_signal() -> None:
     before = task_condition(state_of(StartedAt="1970-01-01T00:00:01Z"), [])
     after = task_condition(None, [{"kind": "signalled", "at": 5.0}])

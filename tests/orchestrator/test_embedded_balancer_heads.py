@@ -153,6 +153,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.fidelity("ALB-HTTP-5", source="ALB-UG/load-balancer-target-groups", mark="doc")
 @settings(max_examples=400)
 @given(st.lists(PIECES, max_size=25).map(b"".join) | st.binary(max_size=60))
 def test_any_bytes_are_refused_or_forwarded_strictly(data: bytes) -> None:
@@ -170,7 +171,7 @@ def test_any_bytes_are_refused_or_forwarded_strictly(data: bytes) -> None:
 # --- what a target gets -------------------------------------------------------------------------------
 
 
-@pytest.mark.fidelity(id="headers.forwarded", source="ALB-UG/x-forwarded-headers", mark="doc")
+@pytest.mark.fidelity("ALB-HTTP-1", source="ALB-UG/x-forwarded-headers", mark="doc")
 @pytest.mark.parametrize(
     ("came", "changes", "expected"),
     [
@@ -187,6 +188,7 @@ def test_x_forwarded_for(came: str, changes: dict[str, Any], expected: str | Non
     assert [line for line in lines if line.startswith("X-Forwarded-For")] == ([expected] if expected else [])
 
 
+@pytest.mark.fidelity("ALB-HTTP-2", source="ALB-UG/x-forwarded-headers", mark="doc")
 def test_several_forwarded_fields_become_one_and_a_client_cannot_name_proto_or_port() -> None:
     lines = forwarded(
         head("X-Forwarded-For: 1.1.1.1", "x-forwarded-for: 2.2.2.2", "X-Forwarded-Proto: https", "X-Forwarded-Port: 1"),
@@ -200,7 +202,7 @@ def test_several_forwarded_fields_become_one_and_a_client_cannot_name_proto_or_p
     assert len([line for line in lines if line.lower().startswith("x-forwarded")]) == 3
 
 
-@pytest.mark.fidelity(id="headers.host", source="aws-behaviour 6.1: ALB-UG/x-forwarded-headers", mark="doc")
+@pytest.mark.fidelity("ALB-HTTP-4", source="ALB-UG/x-forwarded-headers", mark="doc")
 @pytest.mark.parametrize(
     ("host", "changes", "expected"),
     [
@@ -248,7 +250,7 @@ def test_cookies_agent_and_unknown_fields_pass_as_they_came() -> None:
     assert {"Cookie: AWSALB=x; a=b", "User-Agent: probe/1", "mcp-SESSION-id: s", "X-Empty: "} <= set(lines)
 
 
-@pytest.mark.fidelity(id="headers.trace_id", source="ALB-UG/load-balancer-request-tracing", mark="doc")
+@pytest.mark.fidelity("ALB-HTTP-3", source="ALB-UG/load-balancer-request-tracing", mark="doc")
 @pytest.mark.parametrize(
     ("incoming", "expected"),
     [
@@ -292,6 +294,7 @@ def test_the_targets_date_stays_and_the_server_header_can_be_switched_off() -> N
     assert not any(line.startswith("Server") for line in lines)
 
 
+@pytest.mark.fidelity("ALB-HTTP-15", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
 @pytest.mark.parametrize(
     "response",
     [
@@ -323,7 +326,7 @@ def test_any_response_bytes_are_read_or_refused(data: bytes) -> None:
             continue
 
 
-@pytest.mark.fidelity(id="errors.pages", source="aws-behaviour 6.2: captures", mark="observed")
+@pytest.mark.fidelity("ALB-HTTP-7", source="CAPTURES; API-ELB ListenerAttribute", mark="observed")
 @pytest.mark.parametrize(("status", "length"), [(400, 122), (502, 122), (503, 162), (504, 132)])
 def test_error_pages_have_the_length_of_the_real_ones(status: int, length: int) -> None:
     page = error_page(status, date=b"now", server_header=True, keep_alive=True, is_head=False)
@@ -335,6 +338,7 @@ def test_error_pages_have_the_length_of_the_real_ones(status: int, length: int) 
     assert before.endswith(b"Content-Length: %d\r\nConnection: keep-alive" % length)
 
 
+@pytest.mark.fidelity("ALB-HTTP-7", source="CAPTURES; API-ELB ListenerAttribute", mark="observed")
 def test_an_error_page_without_server_header_and_without_body() -> None:
     page = error_page(502, date=b"now", server_header=False, keep_alive=False, is_head=True)
     assert b"Server" not in page

@@ -146,6 +146,7 @@ async def test_a_pooled_connection_that_its_target_closed_is_not_used_again(play
         assert (await wire.ask(get("/hello"))).body == b"a"
 
 
+@pytest.mark.fidelity("ALB-HTTP-19", source="API-ELB LoadBalancerAttribute", mark="doc")
 async def test_a_connection_lives_no_longer_than_client_keep_alive(play: Play) -> None:
     await play.publish("a", load_balancer=LoadBalancerSettings(client_keep_alive_s=0.1))
     async with await play.wire() as wire:
@@ -205,12 +206,14 @@ async def test_an_answer_before_the_upload_is_complete_reaches_the_client(play: 
         assert await wire.until_closed() == b""
 
 
+@pytest.mark.fidelity("ALB-HTTP-26", source="ALB-UG/load-balancer-cloudwatch-metrics", mark="doc")
 async def test_an_error_of_the_target_is_the_targets(play: Play) -> None:
     assert (await play.ask(get("/500"))).body == b"oops"
     totals = (await play.stage.control("GET", "/v1/counters"))[1]["totals"]
     assert (totals["HTTPCode_Target_5XX_Count"], totals.get("HTTPCode_ELB_5XX_Count")) == (1, None)
 
 
+@pytest.mark.fidelity("ALB-HTTP-15", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -235,6 +238,7 @@ async def test_response_headers_of_31_kib_pass(play: Play) -> None:
     assert len((await play.ask(get("/headers-31k"))).header("x-big") or "") == 31 * 1024
 
 
+@pytest.mark.fidelity("ALB-HTTP-16", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
 async def test_a_target_that_does_not_accept_is_504(play: Play) -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -255,6 +259,7 @@ async def test_a_target_that_does_not_accept_is_504(play: Play) -> None:
 # --- clients that mean no good ------------------------------------------------------------------------------
 
 
+@pytest.mark.fidelity("ALB-HTTP-6", "ALB-HTTP-8", "ALB-HTTP-13", "ALB-HTTP-24")
 @pytest.mark.parametrize(
     ("data", "status"),
     [

@@ -97,6 +97,7 @@ async def test_what_is_not_http_is_a_failed_connection(answer: bytes) -> None:
         assert await ask(address) == HealthCheckAnswered("node-0", "t-1", None, "connection")
 
 
+@pytest.mark.fidelity("ALB-HEALTH-6", source="API-ELB TargetHealth", mark="doc")
 async def test_a_refused_connection_is_a_failed_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -119,6 +120,7 @@ async def test_an_address_that_is_none_is_a_failed_connection(address: str) -> N
     assert (await ask(address)).failure == "connection"
 
 
+@pytest.mark.fidelity("ALB-HEALTH-5", source="API-ELB TargetHealth", mark="doc")
 async def test_no_answer_in_time_is_a_timeout() -> None:
     async with target(hang) as address:
         assert await ask(address, IMPATIENT) == HealthCheckAnswered("node-0", "t-1", None, "timeout")
@@ -142,7 +144,7 @@ async def test_an_endless_body_does_not_spoil_a_status() -> None:
         assert (await ask(address)).status == 200
 
 
-@pytest.mark.fidelity("health-check-request", "ALB-UG/load-balancer-troubleshooting", "doc")
+@pytest.mark.fidelity("ALB-HEALTH-23", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
 @pytest.mark.parametrize(
     ("path", "target_line"),
     [
@@ -164,6 +166,7 @@ async def test_the_request_is_the_albs(path: str, target_line: bytes) -> None:
     assert {b"Host: " + address.encode(), b"User-Agent: ELB-HealthChecker/2.0", b"Connection: close"} <= set(seen)
 
 
+@pytest.mark.fidelity("ALB-HEALTH-20", source="ALB-UG/target-group-health-checks", mark="doc")
 async def test_every_check_has_a_connection_of_its_own_and_closes_it() -> None:
     peers: list[object] = []
     closed = asyncio.Event()
@@ -182,6 +185,7 @@ async def test_every_check_has_a_connection_of_its_own_and_closes_it() -> None:
     assert len(set(peers)) == 2
 
 
+@pytest.mark.fidelity("ALB-HEALTH-22", source="ALB-UG/target-group-health-checks", mark="doc")
 async def test_a_hanging_target_delays_no_other() -> None:
     async with target(hang) as hanging, target(answering(b"HTTP/1.1 200 OK\r\n\r\n")) as healthy:
         slow = asyncio.create_task(ask(hanging, HealthCheck(timeout_s=30)))

@@ -14,7 +14,7 @@ import pytest
 from rollproof.core.deployment import RolloutState
 from rollproof.core.errors import Temporary
 from rollproof.core.events import HealthCheckAnswered, ServiceUpdateRequested, TaskStopRequested
-from rollproof.core.settings import HealthCheck, Settings
+from rollproof.core.settings import HealthCheck, Settings, TaskDefinition
 from rollproof.core.task import TaskStatus
 from rollproof.core.timing import Timing, scale_settings, scale_timing
 from rollproof.core.world import World, create_world
@@ -43,13 +43,14 @@ class Script:
     balancer: FakeBalancer = field(default_factory=FakeBalancer)
     store: MemoryStore = field(default_factory=MemoryStore)
     clock: StageClock = field(default_factory=StageClock)
+    settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         self.history = HistoryList(self.clock)
 
     def orchestrator(self) -> Orchestrator:
         saved = self.store.load()
-        world = create_world(scale_settings(Settings(), SPEED), scale_timing(Timing(), SPEED), 1, self.clock.now())
+        world = create_world(scale_settings(self.settings, SPEED), scale_timing(Timing(), SPEED), 1, self.clock.now())
         return Orchestrator(
             StageState.adopt(saved) if saved else StageState(world, self.clock),
             runtime=self.runtime,
@@ -106,6 +107,16 @@ async def test_a_rollout_reaches_runtime_and_balancer_in_order() -> None:
     assert len(script.balancer.cuts) == 2
 
 
+@pytest.mark.fidelity("ECS-TASK-21", source="WN-2025-12; API-ECS StopTask", mark="doc")
+async def test_the_stop_signal_is_the_definitions() -> None:
+    script = Script(settings=Settings(task_definition=TaskDefinition(stop_signal="SIGQUIT")))
+    async with script.running() as orchestrator:
+        await until(orchestrator, lambda world: world.is_steady)
+        await deploy(orchestrator)
+    assert [name for _, name in script.runtime.signals] == ["SIGQUIT", "SIGQUIT"]
+
+
+@pytest.mark.fidelity("ALB-DRAIN-14", source="ALB-UG/load-balancer-troubleshooting", mark="doc")
 async def test_a_target_is_cut_only_after_the_table_without_it() -> None:
     script = Script()
     seen: list[bool] = []
@@ -130,6 +141,7 @@ async def test_every_task_gets_the_secrets_and_nothing_of_them_is_recorded() -> 
     assert "redis://secret" not in str(script.history.records)
 
 
+@pytest.mark.fidelity("ECS-TASK-1", "ALB-DRAIN-3")
 async def test_the_history_tells_each_change_once_and_in_order() -> None:
     script = Script()
     async with script.running() as orchestrator:

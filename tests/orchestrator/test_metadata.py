@@ -70,6 +70,7 @@ def test_times_are_printed_as_go_prints_them(unix_time: float, text: str) -> Non
     assert rfc3339(unix_time) == text
 
 
+@pytest.mark.fidelity("ECS-META-2", source="ECS-DG/task-metadata-endpoint-v4", mark="doc")
 def test_a_task_has_every_field_of_the_documented_example() -> None:
     task = task_response(FACTS, RUNNING, now=1689955757.0)
     container = task["Containers"][0]
@@ -80,6 +81,7 @@ def test_a_task_has_every_field_of_the_documented_example() -> None:
     assert task["ClockDrift"]["ReferenceTimestamp"] == "2023-07-21T16:09:17Z"
 
 
+@pytest.mark.fidelity("ECS-META-2", source="ECS-DG/task-metadata-endpoint-v4", mark="doc")
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -106,7 +108,7 @@ def test_values_stand_where_aws_puts_them(path: str, value: object) -> None:
     assert found == value
 
 
-@pytest.mark.fidelity("metadata-status", "AGENT tmds v4 state", "inferred")
+@pytest.mark.fidelity("ECS-META-4", "TRAP-9")
 def test_a_task_learns_of_its_end_only_with_the_stop_signal() -> None:
     """Nothing in a TaskCondition could say DEACTIVATING; the signal sets STOPPED and ExecutionStoppedAt."""
     assert task_response(FACTS, RUNNING, 0.0)["DesiredStatus"] == "RUNNING"

@@ -52,7 +52,7 @@ class NginxContract(BalancerContract):
 
     answers_408 = False
 
-    @pytest.mark.fidelity(id="websocket.pinned", source="ALB-UG/sticky-sessions", mark="doc")
+    @pytest.mark.fidelity("ALB-DRAIN-10", "ALB-STICKY-21", "ALB-HTTP-25")
     async def test_an_upgrade_becomes_a_tunnel_that_stays_on_its_target(self, play: Play) -> None:
         await play.publish("a", stickiness=LB_COOKIE)
         async with await play.wire() as wire:

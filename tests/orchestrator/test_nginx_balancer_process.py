@@ -428,6 +428,7 @@ async def test_a_log_on_another_machine_comes_over_the_control_port(
         agent.wait(DEADLINE_S)
 
 
+@pytest.mark.fidelity("ALB-HTTP-26", source="ALB-UG/load-balancer-cloudwatch-metrics", mark="doc")
 async def test_counters_have_cloudwatchs_names(play: Play) -> None:
     await play.publish("a")
     await play.ask(get("/500"))

@@ -279,7 +279,7 @@ class TestStartFailures:
 class TestPid1:
     """API-ECS StopTask: the signal goes to PID 1 of the container."""
 
-    @pytest.mark.fidelity("stop-signal-pid1", "API-ECS StopTask", "doc")
+    @pytest.mark.fidelity("ECS-TASK-22", source="API-ECS StopTask", mark="doc")
     async def test_a_program_without_a_handler_ignores_sigterm_and_dies_of_sigkill(self, stage: ProcessStage) -> None:
         stage.images[Behaviour.STEADY] = ImageSpec(("sleep", "60"), stage.directory, has_init=False)
         runtime = stage.replace_runtime()
@@ -290,6 +290,7 @@ class TestPid1:
             await runtime.signal(task, "SIGKILL")
             assert (await log.wait_for(ContainerExited, task)).exit_code == 137
 
+    @pytest.mark.fidelity("ECS-TASK-24", source="O12; O6", mark="observed")
     async def test_a_handler_sees_the_signal_and_its_exit_code_counts(self, stage: ProcessStage) -> None:
         script = "trap 'echo stopping; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
         stage.images[Behaviour.STEADY] = ImageSpec(("sh", "-c", script), stage.directory)
@@ -302,6 +303,7 @@ class TestPid1:
             assert (await log.wait_for(ContainerExited, spec.task_id)).exit_code == 0
         assert spec.log_path.read_text() == "ready\nstopping\n"
 
+    @pytest.mark.fidelity("ECS-TASK-22", source="API-ECS StopTask", mark="doc")
     async def test_children_are_not_signalled_but_die_with_the_first_process(self, stage: ProcessStage) -> None:
         """Also the one that has left the process group and its parent."""
         script = """

@@ -43,6 +43,7 @@ def test_the_agent_imports_only_the_standard_library_and_little_of_ours() -> Non
 
 
 class TestHealthCount:
+    @pytest.mark.fidelity("ECS-TASK-33", source="API-ECS HealthCheck", mark="doc")
     @pytest.mark.parametrize(
         ("exit_codes", "retries", "start_period_s", "healthy"),
         [
@@ -100,6 +101,7 @@ class TestHealthLoop:
         assert output in said
 
 
+@pytest.mark.fidelity("ECS-META-4", source="AGENT", mark="inferred")
 async def test_a_task_reads_in_its_metadata_that_it_is_to_stop_and_how_healthy_it_is(tmp_path: Path) -> None:
     """A real agent; the task takes its time after SIGTERM, and DesiredStatus is STOPPED meanwhile."""
     script = "trap 'echo told' TERM; echo $ECS_CONTAINER_METADATA_URI_V4; while [ ! -e end ]; do sleep 0.01; done"

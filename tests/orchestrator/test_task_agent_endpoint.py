@@ -23,6 +23,7 @@ FACTS = TaskFacts(
 
 
 class TestProtection:
+    @pytest.mark.fidelity("ECS-DEPLOY-50", "ECS-META-5")
     @pytest.mark.parametrize(
         ("body", "minutes"),
         [
@@ -45,6 +46,7 @@ class TestProtection:
         shown = {"ExpirationDate": None, "ProtectionEnabled": False, "TaskArn": ARN}
         assert reply.body == {"protection": shown}
 
+    @pytest.mark.fidelity("ECS-DEPLOY-50", source="ECS-DG/task-scale-in-protection-endpoint", mark="doc")
     @pytest.mark.parametrize(
         ("body", "message"),
         [
@@ -65,6 +67,7 @@ class TestProtection:
         assert reply.body["error"]["Code"] == "InvalidParameterException"
         assert message in reply.body["error"]["Message"]
 
+    @pytest.mark.fidelity("ECS-META-5", source="ECS-DG/task-scale-in-protection-endpoint; AGENT", mark="doc")
     @pytest.mark.parametrize("method", ["GET", "PUT"])
     def test_a_task_of_no_service_is_not_valid(self, method: str) -> None:
         if method == "GET":
@@ -99,6 +102,7 @@ class TestProtection:
         assert task_protection.remaining(True, 60, expires_at, NOW, speed) == left
 
 
+@pytest.mark.fidelity("ECS-META-3", source="AGENT", mark="doc")
 def test_the_rate_limit_allows_a_burst_of_60_and_40_a_second() -> None:
     bucket = TokenBucket(now=0.0)
     assert [bucket.take(0.0) for _ in range(61)] == [True] * 60 + [False]
@@ -139,6 +143,7 @@ def served() -> Iterator[Served]:
 
 
 class TestEndpoint:
+    @pytest.mark.fidelity("ECS-META-1", source="ECS-DG/task-metadata-endpoint-v4", mark="doc")
     def test_the_injected_uris_lead_to_the_container_and_the_protection(self, served: Served) -> None:
         uris = served.endpoint.environment
         base = f"http://127.0.0.1:{served.endpoint.port}"
@@ -147,6 +152,7 @@ class TestEndpoint:
         path = uris["ECS_AGENT_URI"].removeprefix(base) + "/task-protection/v1/state"
         assert served.get(path)[1]["protection"]["ProtectionEnabled"] is False
 
+    @pytest.mark.fidelity("ECS-META-1", source="ECS-DG/task-metadata-endpoint-v4", mark="doc")
     @pytest.mark.parametrize(
         ("resource", "key"),
         [
@@ -166,6 +172,7 @@ class TestEndpoint:
         assert served.get("/v4/abc-1234567890/stats")[1]["precpu_stats"] == {}
         assert served.get("/v4/abc-1234567890/stats")[1]["precpu_stats"]["cpu_usage"]["total_usage"] == 3
 
+    @pytest.mark.fidelity("ECS-META-5", source="ECS-DG/task-scale-in-protection-endpoint; AGENT", mark="doc")
     def test_a_grant_is_told_and_kept(self, served: Served) -> None:
         body = b'{"ProtectionEnabled":true}'
         put = b"PUT /api/abc-1234567890/task-protection/v1/state HTTP/1.1\r\nContent-Length: %d\r\n%s\r\n%s"
@@ -197,7 +204,7 @@ class TestEndpoint:
             stalled.sendall(b"GET /v4")
             assert served.get("/v4/abc-1234567890")[0] == 200
 
-    @pytest.mark.fidelity("metadata-rate-limit", "AGENT tmds/server.go", "doc")
+    @pytest.mark.fidelity("ECS-META-3", source="AGENT", mark="doc")
     def test_too_many_requests_are_answered_429(self, served: Served) -> None:
         answers = [served.endpoint.answer(Request("GET", "/v4/abc-1234567890", b"")).status for _ in range(100)]
         assert answers[:60] == [200] * 60

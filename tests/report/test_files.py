@@ -58,6 +58,9 @@ def test_the_summary_tells_what_the_terminal_tells() -> None:
     assert [check["outcome"] for check in facts["checks"]] == ["pass", "pass", "unknown"]
     assert facts["timeline"][1]["measured_s"] == [14.0]
     assert facts["cliffs"][0]["target_id"] == "127.0.0.1:4001"
+    events = {event["name"] for event in facts["cliffs"][0]["events"]}
+    assert events >= {"nodes stop routing", "target unused", "SIGTERM", "SIGKILL"}
+    assert [edge["name"] for edge in facts["cliffs"][0]["edges"]] == ["sessions move", "streams cut"]
     assert facts["around_break"][-2]["is_break"] is True
     assert facts["replay"] == {"seed": 7, "command": "rollproof rehearse --strategy memory"}
 

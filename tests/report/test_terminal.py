@@ -75,7 +75,7 @@ def test_verbose_tells_every_session_check_and_task() -> None:
     told = render(stories.survived(), 120, verbose=True)
     assert "survived  s1  68 calls answered, 1 move between tasks" in told
     assert "SIGTERM only after the full deregistration delay: 2 tasks signalled, each after its" in told
-    assert "target draining     127.0.0.1:4001   78.0..129.4      94.5" in told
+    assert "target draining     127.0.0.1:4001   78.0..129.4        94.5" in told
 
 
 def test_a_broken_rule_is_told_in_full() -> None:
@@ -183,3 +183,11 @@ def test_steps_and_cliffs_without_expectation_leave_their_cells_empty() -> None:
 def test_a_seed_without_a_command_replays_the_default() -> None:
     tale = stories.survived().add("setting", 0.1, name="command", value="")
     assert "rollproof rehearse  # seed 7" in render(tale)
+
+
+def test_tasks_of_several_waves_are_shown_wave_by_wave() -> None:
+    rows = [line.split() for line in render(stories.in_two_waves()).splitlines() if "replaced, wave" in line]
+    draining = [row for row in rows if row[:2] == ["target", "draining"]]
+    assert [row[5] for row in draining] == ["1", "2"]
+    assert draining[0][-2:] == ["12.0..33.4", "22.7"]
+    assert draining[1][-1] == "162.7"

@@ -33,6 +33,7 @@ STEPS = (
     Step(STARTED, UPDATE, 10.0, 15.0, "O7"),
     Step("t2 PENDING", STARTED, 4.1, 5.0, "O12, ecs_cwe_events: the ENI"),
     Step("t2 ACTIVATING", STARTED, 17.0, 21.0, "O12, ecs_cwe_events: the pull"),
+    Step("t2 ACTIVATING", UPDATE, 20.0, 40.0, "O12"),
     Step(REGISTERED, STARTED, 18.0, 60.0, "O1-O7"),
     Step("target of t2 healthy", REGISTERED, 1.6, 3.4, "O2, nine runs"),
     Step("t2 RUNNING", REGISTERED, 8.0, 10.0, "O3"),
@@ -74,15 +75,33 @@ def table(found: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.fidelity("ECS-ROLL-15", source="O1-O13: the reference timeline", mark="observed")
+@pytest.mark.fidelity("TIMELINE-2", "TIMELINE-3", "TIMELINE-4", "TIMELINE-5", "TIMELINE-6", "TIMELINE-7")
+@pytest.mark.fidelity("TIMELINE-8", "TIMELINE-9", "TIMELINE-10", "TIMELINE-11", "TIMELINE-12", "TIMELINE-13")
+@pytest.mark.fidelity("TIMELINE-14", "TIMELINE-15", "ECS-TASK-37", "ECS-TASK-38", "ECS-TASK-39", "TRAP-1", "TRAP-3")
+@pytest.mark.fidelity("TRAP-10", "TRAP-13")
 def test_every_step_has_its_observed_offset() -> None:
     found = measured()
     shown = table(found)
     assert "out of bounds" not in shown, f"\n{shown}"
 
 
-@pytest.mark.fidelity("ECS-EVENT-6", source="O1, O13: the order of a rollout", mark="observed")
+@pytest.mark.fidelity("ECS-EVENT-30", source="O1", mark="observed")
 def test_steps_come_in_the_observed_order() -> None:
     found = measured()
     names = [step.name for step in STEPS if not step.name.startswith("node")]  # either node may learn first
     assert names == sorted(names, key=lambda x: found[x])
+
+
+@pytest.mark.fidelity("TIMELINE-16", source="O1-O7", mark="inferred")
+def test_reactions_come_in_passes_ten_seconds_apart() -> None:
+    said = [at for name, at in measured().items() if name.startswith("# ")]
+    assert len(said) == 7
+    passes = [(at - said[0]) / 10.0 for at in said]
+    assert passes == pytest.approx([round(x) for x in passes], abs=0.001)
+
+
+@pytest.mark.fidelity("TRAP-20", source="O6", mark="observed")
+def test_completion_comes_minutes_after_the_clients_have_moved() -> None:
+    found = measured()
+    moved = max(at for name, at in found.items() if name.startswith("node-") and name.endswith("holds t1 draining"))
+    assert found["# B deployment completed."] - moved > DELAY_S

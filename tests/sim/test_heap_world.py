@@ -57,8 +57,13 @@ def test_moments_are_those_of_the_golden_timeline() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 6])
-@pytest.mark.parametrize("slow_start_s", [0.0, 30.0])
-def test_node_views_are_those_of_the_whole_table(seed: int, slow_start_s: float) -> None:
+@pytest.mark.parametrize(
+    ("slow_start_s", "is_sticky", "cross_zone", "healthy_percent"),
+    [(0.0, True, "true", 0), (30.0, True, "true", 60), (0.0, False, "false", 0), (0.0, False, "false", 100)],
+)
+def test_node_views_are_those_of_the_whole_table(
+    seed: int, slow_start_s: float, is_sticky: bool, cross_zone: str, healthy_percent: int
+) -> None:
     """After every step of a random rollout, and after every node has learned of every drain."""
     rollout = random_rollout(seed)
     heap = HeapWorld(
@@ -67,8 +72,10 @@ def test_node_views_are_those_of_the_whole_table(seed: int, slow_start_s: float)
             delay_s=rollout.delay_s,
             nodes=rollout.nodes,
             slow_start_s=slow_start_s,
-            stickiness=Stickiness(enabled=True),
+            stickiness=Stickiness(enabled=is_sticky),
             sticky_overrides_drain=seed % 2 == 0,
+            cross_zone=cross_zone,
+            minimum_healthy_targets_percent=healthy_percent,
         )
     )
     nodes = [NodeRoutes(node_id) for node_id in heap.world.rules.node_ids]

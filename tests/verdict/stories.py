@@ -252,3 +252,17 @@ def rolled_back(asked: str = "") -> Tale:
 def without(records: Iterable[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
     """The same history as a stage that does not write these kinds would leave it."""
     return [record for record in records if record["kind"] not in kinds]
+
+
+def in_two_waves() -> Tale:
+    """Stop first, 50/100: ANNA goes at the trigger, BERT when CARL, who came for her, is healthy. Nobody calls."""
+    first = {
+        "decided": 12.0, "deregistered": 22.0, "draining": 22.7, "node-0": 34.0, "node-1": 36.0, "unused": 52.7,
+        "sigterm": 62.0, "exited": 63.0, "stopped": 79.0,
+    }  # fmt: skip
+    tale = Tale().settings(service__minimum_healthy_percent=50, service__maximum_percent=100).warmed_up().triggered()
+    tale.drained(ANNA, **first)
+    for task, at in ((CARL, 82.0), (DORA, 222.0)):
+        tale.task(task, T0 + at, "PROVISIONING", deployment=NEW_DEPLOYMENT).target(task, T0 + at + 20.0, "initial")
+    tale.drained(BERT, **{step: at + 140.0 for step, at in first.items()})
+    return tale.deployment(T0 + 292.0, NEW_DEPLOYMENT, "PRIMARY", "COMPLETED")

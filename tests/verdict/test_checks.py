@@ -26,6 +26,7 @@ def test_a_rollout_keeps_all_rules_that_it_could_break() -> None:
     assert outcomes == {SIGTERM: Outcome.PASS, REQUEST: Outcome.PASS, SIGKILL: Outcome.UNKNOWN}
 
 
+@pytest.mark.fidelity("ECS-TASK-6", source="ECS-DG/update-service", mark="doc")
 @pytest.mark.parametrize(
     ("sigterm", "outcome"),
     [(94.6, Outcome.FAIL), (122.9, Outcome.FAIL), (124.45, Outcome.PASS), (124.5, Outcome.PASS), (170.0, Outcome.PASS)],
@@ -71,6 +72,7 @@ def test_taking_the_stage_down_breaks_no_rule() -> None:
     assert check(tale, SIGTERM).outcome is Outcome.PASS
 
 
+@pytest.mark.fidelity("ALB-DRAIN-11", source="LBC#2366; LBC#905; LBC#1064; LBC#1719; LBC#2106", mark="observed")
 @pytest.mark.parametrize(
     ("t", "outcome"),
     [
@@ -104,6 +106,7 @@ def test_with_sticky_overrides_drain_requests_may_come_until_the_delay_ends() ->
     assert check(rollout(override).request(ANNA, T0 + 126.0), REQUEST).outcome is Outcome.FAIL
 
 
+@pytest.mark.fidelity("ECS-TASK-17", source="O2", mark="observed")
 def test_a_crashed_task_is_chosen_until_every_node_has_learned() -> None:
     tale = rollout(exited=60.0, stopped=76.0)
     assert check(tale.request(ANNA, T0 + 100.0, 502), REQUEST).outcome is Outcome.PASS

@@ -184,6 +184,7 @@ def test_clients_that_keep_their_first_cookie_are_named(by: str) -> None:
     assert told.startswith(f"{number} sent only the first AWSALB they were given")
 
 
+@pytest.mark.fidelity("ALB-STICKY-22", source="ALB-UG/sticky-sessions; CAPTURES", mark="inferred")
 def test_sessions_that_wander_between_healthy_tasks_have_no_affinity() -> None:
     tale = Tale().replaced()
     for number in range(1, 5):
@@ -197,6 +198,7 @@ def split() -> Tale:
     return survived().add("session", 6.0, session="s1", event="stream_opened", task_id=ANNA)
 
 
+@pytest.mark.fidelity("ALB-DRAIN-13", "TRAP-7")
 def test_a_split_session_is_found_while_its_stream_lives() -> None:
     told = text(split(), "split-session")
     assert "1 session had a stream on a draining task while another task answered 10 calls" in told

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rollproof.verdict import ReferenceStep, Step, StepStatus, compare_timeline, judge, reference_steps
-from rollproof.verdict.cliff import predict
-from rollproof.verdict.timeline import REAL_SECONDS
+from rollproof.verdict.steps import REAL_SECONDS
+from rollproof.verdict.waves import predict
 from rollproof.verdict.words import span
 from tests.verdict.stories import ANNA, BERT, CARL, DORA, SETTINGS, T0, Tale, crashed, rolled_back, without
 

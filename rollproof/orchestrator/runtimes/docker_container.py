@@ -38,7 +38,7 @@ ADDRESS = "rollproof.address"
 TMPFS = "rw,noexec,nosuid,nodev,size=67108864,mode=1777"
 PIDS_LIMIT = 512
 LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "1"}}
-OUT_OF_MEMORY = "OutOfMemoryError: container killed due to memory usage"  # aws-behaviour: O12
+OUT_OF_MEMORY = "OutOfMemoryError: container killed due to memory usage"  # O12
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
 
 _NS = 1_000_000_000

@@ -49,6 +49,7 @@ class ImageSpec:
     working_directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     has_init: bool = False
+    app: str = ""  # for the in-process stage: module:attribute of an application, or of what makes one
 
 
 def refusal(spec: TaskSpec, image: ImageSpec | None) -> str:

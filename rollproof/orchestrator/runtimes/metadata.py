@@ -1,7 +1,7 @@
 """The task metadata endpoint v4: AWS's field names from values. Pure.
 
 Source: ECS-DG/task-metadata-endpoint-v4, its Fargate examples, and the field tags of AGENT's
-tmds/handlers/v4/state/response.go (aws-behaviour section 7). A field without a value is left out, as the
+tmds/handlers/v4/state/response.go (docs/fidelity.md, ECS-META). A field without a value is left out, as the
 agent leaves it out.
 
 What a task can learn here is deliberate: DesiredStatus stays RUNNING all through deregistration and

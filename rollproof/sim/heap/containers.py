@@ -15,7 +15,7 @@ from rollproof.core.task import Task, TaskStatus
 from rollproof.core.world import World
 
 CHECK_ANSWER_S = 0.01
-"""From a health check to its answer."""
+"""From a health check to its answer; one that hangs is given up at the timeout."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Containers:
             case c.KillContainer(task_id=task_id):
                 yield 0.0, e.ContainerExited(task_id, 137)
             case c.CheckHealth(node=node, target_id=target_id):
-                yield CHECK_ANSWER_S, self._answer(world, node, target_id, now)
+                answer = self._answer(world, node, target_id, now)
+                hangs = answer.status is None and answer.failure == "timeout"
+                yield world.settings.target_group.health_check.timeout_s if hangs else CHECK_ANSWER_S, answer
             case _:
                 pass
 

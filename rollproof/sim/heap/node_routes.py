@@ -29,32 +29,38 @@ class NodeRoutes:
     _choosable_places: list[int] = field(default_factory=list)
     _sticky: dict[bytes, RoutableTarget] = field(default_factory=dict)
     _healthy: int = 0
+    _registered: int = 0
     _fails_open: bool = True
     _view: NodeView | None = None
 
     def load(self, world: World, now: float) -> None:
         """All targets at once."""
         self._rows, self._choosable, self._choosable_places, self._sticky = {}, [], [], {}
-        self._healthy, self._fails_open = 0, True
-        states = {x.id: tg.node_state(x, self.node_id, now, world.rules) for x in world.targets.values()}
-        self._healthy = sum(state is tg.TargetState.HEALTHY for state in states.values())
-        self._fails_open = self._healthy < world.rules.settings.minimum_healthy_targets
-        for target in world.targets.values():
+        reached = [x for x in world.targets.values() if world.rules.reaches(self.node_id, x)]
+        states = {x.id: tg.node_state(x, self.node_id, now, world.rules) for x in reached}
+        self._healthy = sum(map(_is_healthy, states.values()))
+        self._registered = sum(map(_is_registered, states.values()))
+        self._fails_open = tg.fails_open(self._healthy, self._registered, world.rules.settings)
+        for target in reached:
             self._put(tg.row(target, self.node_id, states[target.id], self._fails_open, now, world.rules))
         self._view, self.changed_at = None, now
 
     def update(self, world: World, target_id: str, now: float) -> None:
         """This target is new, or has changed, or is gone."""
-        target, old = world.targets.get(target_id), self._rows.get(target_id)
-        known = None if target is None else tg.node_state(target, self.node_id, now, world.rules)
-        was_healthy = old is not None and old.state == tg.TargetState.HEALTHY
-        self._healthy += (known is tg.TargetState.HEALTHY) - was_healthy
-        if (self._healthy < world.rules.settings.minimum_healthy_targets) != self._fails_open:
+        target, old, rules = world.targets.get(target_id), self._rows.get(target_id), world.rules
+        if target is None or not rules.reaches(self.node_id, target):
+            target, known = None, None
+        else:
+            known = tg.node_state(target, self.node_id, now, rules)
+        was = None if old is None else old.state
+        self._healthy += _is_healthy(known) - _is_healthy(was)
+        self._registered += _is_registered(known) - _is_registered(was)
+        if tg.fails_open(self._healthy, self._registered, rules.settings) != self._fails_open:
             self.load(world, now)
             return
         self._drop(target_id)
         if target is not None and known is not None:
-            self._put(tg.row(target, self.node_id, known, self._fails_open, now, world.rules))
+            self._put(tg.row(target, self.node_id, known, self._fails_open, now, rules))
         self._view, self.changed_at = None, now
 
     def _put(self, row: RoutableTarget) -> None:
@@ -101,3 +107,12 @@ class NodeRoutes:
                 sticky = self._sticky if group.stickiness.enabled else {}
                 self._view = NodeView(group.algorithm, choosable, choosable, {}, sticky, 0.0)
         return self._view
+
+
+def _is_healthy(known: str | None) -> bool:
+    return known == tg.TargetState.HEALTHY
+
+
+def _is_registered(known: str | None) -> bool:
+    """What drains is registered no more: `core.target_group.fails_open`."""
+    return known is not None and known != tg.TargetState.DRAINING

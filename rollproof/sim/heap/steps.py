@@ -109,6 +109,21 @@ class Protect(_OfTask):
 
 
 @dataclass(frozen=True)
+class ProtectZone:
+    """The same for all tasks of one zone, so that a scale-in takes others. `zone` counts as `task` does."""
+
+    zone: int
+    enabled: bool = True
+
+    def do(self, heap: HeapWorld) -> None:
+        zones = heap.world.settings.service.availability_zones
+        for task in heap.world.tasks.values():
+            if task.known is not TaskStatus.STOPPED and task.availability_zone == zones[self.zone % len(zones)]:
+                heap.tell(e.TaskProtectionChanged(task.id, self.enabled, 10))
+        heap.run(0)
+
+
+@dataclass(frozen=True)
 class Wait:
     seconds: float
 
@@ -117,6 +132,7 @@ class Wait:
 
 
 Step = (
-    Deploy | Force | Scale | ChangePercents | Crash | StopTask | AnswerChecks | CheckContainer | Protect | Wait
+    Deploy | Force | Scale | ChangePercents | Crash | StopTask | AnswerChecks | CheckContainer | Protect | ProtectZone
+    | Wait
 )  # fmt: skip
 Steps = Sequence[Step]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rollproof.verdict.findings.story import Story
 from rollproof.verdict.model import Cliff, CliffEvent, Evidence, Finding
-from rollproof.verdict.timeline import DRAINING, OBEYED, SIGTERM, UNUSED
+from rollproof.verdict.steps import DRAINING, OBEYED, SIGKILL, SIGTERM, UNUSED
 from rollproof.verdict.words import count, spread
 
 
@@ -14,7 +14,9 @@ def cliff(story: Story) -> Finding | None:
     """When the replaced tasks' sessions had to go, as predicted and as measured."""
     if not story.cliffs:
         return None
-    measured = [f"{name} {told}" for name in (DRAINING, OBEYED, UNUSED, SIGTERM) if (told := _told(story.cliffs, name))]
+    measured = [
+        f"{name} {told}" for name in (DRAINING, OBEYED, UNUSED, SIGTERM, SIGKILL) if (told := _told(story.cliffs, name))
+    ]
     moves = [t for each in story.cliffs for t in each.moved_after_draining_s]
     cuts = [t for each in story.cliffs for t in each.streams_cut_after_draining_s]
     moved = (
@@ -43,13 +45,14 @@ def _told(cliffs: Sequence[Cliff], name: str) -> str:
     times = [event.measured_s for event in events if event.measured_s is not None]
     if not times:
         return ""
-    return f"at {spread(times)} ({predicted(events[0])})"
+    return f"at {spread(times)} ({_predicted(events)})"
 
 
-def predicted(event: CliffEvent) -> str:
-    if event.predicted_min_s is None or event.predicted_max_s is None:
-        return "no prediction"
-    return f"predicted {spread((event.predicted_min_s, event.predicted_max_s))}"
+def _predicted(events: Sequence[CliffEvent]) -> str:
+    """From the earliest of all tasks to the latest: tasks of different waves have ranges of their own."""
+    lows = [event.predicted_min_s for event in events if event.predicted_min_s is not None]
+    highs = [event.predicted_max_s for event in events if event.predicted_max_s is not None]
+    return f"predicted {spread((min(lows), max(highs)))}" if lows and highs else "no prediction"
 
 
 def _draining(story: Story) -> list[tuple[Cliff, float]]:

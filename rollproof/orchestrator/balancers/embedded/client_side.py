@@ -60,12 +60,12 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("-", 0)
         self.address = Address(str(peer[0]), int(peer[1]))
         self._opened_at = self.active_at = self.plane.clock.now()
-        self.plane.clients.add(self)
+        self.plane.clients[self] = None
         self._home.stats.new_connections += 1
         self._home.stats.active_connections += 1
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self.plane.clients.discard(self)
+        self.plane.clients.pop(self, None)
         self._home.stats.active_connections -= 1
         exchange, self.exchange = self.exchange, None
         if exchange is not None:

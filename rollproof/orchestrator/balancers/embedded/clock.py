@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 
 from rollproof.core.stickiness import EXPIRES_AFTER_S
@@ -11,9 +12,8 @@ from rollproof.core.stickiness import EXPIRES_AFTER_S
 class PlaneClock:
     """`now` is monotonic seconds; UNIX time is that plus an offset, looked up again at every `refresh`."""
 
-    now = staticmethod(time.perf_counter)
-
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter, wall: Callable[[], float] = time.time) -> None:
+        self.now, self._wall = now, wall
         self._offset = 0.0
         self._second = -1
         self._iso = ""
@@ -22,7 +22,7 @@ class PlaneClock:
         self.refresh()
 
     def refresh(self) -> None:
-        self._offset = time.time() - time.perf_counter()
+        self._offset = self._wall() - self.now()
 
     def unix(self, now: float) -> float:
         return now + self._offset

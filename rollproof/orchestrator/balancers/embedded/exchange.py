@@ -87,7 +87,7 @@ class Exchange:
             return
         self.plane.thaw(target.address)
         self.pool = pool = self.node.pool(target, self.plane.stats_of)
-        pool.busy.add(self)
+        pool.busy[self] = None
         pool.stats.requests += 1
         pool.stats.outstanding += 1
         self.node.outstanding[target.id] += 1
@@ -342,7 +342,7 @@ class Exchange:
         self.error_reason = reason
         pool, node, stats = self.pool, self.node, self.node.stats
         if pool is not None:
-            pool.busy.discard(self)
+            pool.busy.pop(self, None)
             pool.stats.outstanding -= 1
             node.outstanding[pool.target_id] -= 1
             if not pool.stats.outstanding:

@@ -22,6 +22,12 @@ class Loggable(Protocol):
     def log_line(self) -> str: ...
 
 
+class Log(Protocol):
+    """Where the data plane writes."""
+
+    def write(self, entry: Loggable, /) -> None: ...
+
+
 class LogWriter:
     """Appends lines to `path`. To be closed."""
 

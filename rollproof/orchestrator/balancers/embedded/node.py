@@ -70,7 +70,7 @@ class TargetPool:
         self.host, self.port = host.strip("[]"), int(port)
         self.stats = stats
         self.idle: list[TargetConnection] = []
-        self.busy: set[Exchange] = set()
+        self.busy: dict[Exchange, None] = {}  # a set in the order of their beginning
         self.connects: set[asyncio.Task[None]] = set()
         self._is_retired = False
 

@@ -21,7 +21,7 @@ from rollproof.orchestrator.balancers.embedded.clock import PlaneClock
 from rollproof.orchestrator.balancers.embedded.cookies import Seal, cookies_for
 from rollproof.orchestrator.balancers.embedded.counters import TargetStats, total
 from rollproof.orchestrator.balancers.embedded.forwarding import ForwardingRules
-from rollproof.orchestrator.balancers.embedded.log_writer import LogWriter
+from rollproof.orchestrator.balancers.embedded.log_writer import Log
 from rollproof.orchestrator.balancers.embedded.node import Node
 
 if TYPE_CHECKING:
@@ -42,11 +42,17 @@ class DataPlane:
     """Shared by all connections of one balancer."""
 
     def __init__(
-        self, log: LogWriter, seal: Seal, *, chance: random.Random | None = None, freezer: Freezer | None = None
+        self,
+        log: Log,
+        seal: Seal,
+        *,
+        chance: random.Random | None = None,
+        freezer: Freezer | None = None,
+        clock: PlaneClock | None = None,
     ) -> None:
         self.log = log
-        self.clock = PlaneClock()
-        self.clients: set[ClientConnection] = set()
+        self.clock = clock or PlaneClock()
+        self.clients: dict[ClientConnection, None] = {}  # a set in the order of arrival
         self.targets: dict[str, TargetStats] = {}
         self.affinity = SessionAffinity()
         self._freezer = freezer
