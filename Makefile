@@ -8,7 +8,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL = help
-.PHONY: help rehearse test stages fast lint format bench compare matrix conformance fidelity lock clean
+.PHONY: help rehearse test stages fast lint format bench bench-sim properties compare matrix conformance fidelity lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -36,6 +36,12 @@ format: $(READY) ## let ruff format the sources
 
 bench: $(READY) ## both balancers beside plain nginx and the bare backend, and while targets change (docs/performance.md)
 	$(BIN)/python -m tests.load.bench $(ARGS)
+
+bench-sim: $(READY) ## how quick simulated rollouts are (docs/performance.md)
+	$(BIN)/python -m tests.sim.bench $(ARGS)
+
+properties: $(READY) ## 100,000 random rollouts with random faults against the laws (ten minutes; ARGS="--count 1000")
+	$(BIN)/python -m tests.core.rollouts --count 100000 $(ARGS)
 
 # strategy,disruption: each rehearsed on both stages. A verdict of fail (1) is a result; anything above is none. With a
 # whole CPU, for what is compared is not how long a server takes to start on a quarter of one.

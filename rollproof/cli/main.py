@@ -23,6 +23,7 @@ from rollproof.cli import (
     stop_task,
     up,
     wait,
+    whatif,
 )
 from rollproof.cli.running import Interrupted, interruptible, tell_error
 from rollproof.core.errors import RollproofError
@@ -46,6 +47,7 @@ for name, module in {
     "report": report,
     "compare": compare,
     "matrix": matrix,
+    "whatif": whatif,
     "knobs": knobs,
     "faults": faults,
     "predict": predict,

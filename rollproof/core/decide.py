@@ -7,7 +7,8 @@ here; what needs judgement is decided in service.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import inf
 
 from rollproof.core import commands as c
 from rollproof.core import target_group as tg
@@ -21,11 +22,27 @@ from rollproof.core.world import World
 
 def decide(world: World, now: float) -> list[c.Command]:
     """What is to be done at `now`. Apply all of it, then ask again; an empty list means: wait."""
-    found = [command for task in world.tasks.values() if (command := _next_step(world, task, now)) is not None]
+    return due_steps(world, world.tasks.values(), world.targets.values(), now) or decide_service(world, now)
+
+
+def due_steps(world: World, tasks: Iterable[Task], targets: Iterable[tg.Target], now: float) -> list[c.Command]:
+    """What is due of these tasks and targets only because of the time. A shell that keeps their `wakeup`s asks about
+    those that are due and no others; then the order is that of the tasks and targets in the world."""
+    found = [command for task in tasks if (command := _next_step(world, task, now)) is not None]
     rules = world.rules
-    for target in world.targets.values():
+    for target in targets:
         found += _target_steps(target, now, rules)
-    return found or decide_service(world, now)
+    return found
+
+
+def task_wakeup(world: World, task: Task) -> float:
+    """When this task's next step is due that only takes time. It changes with the task, and when a target goes."""
+    return min((at for at, _ in _timers(world, task)), default=inf)
+
+
+def target_wakeup(target: tg.Target, rules: tg.Rules) -> float:
+    """When this target is next to be acted on."""
+    return min(tg.due_times(target, rules), default=inf)
 
 
 def next_wakeup(world: World, now: float) -> float:

@@ -9,11 +9,12 @@ beside each formula.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from rollproof.core.errors import IllegalTransition
+from rollproof.core.records import replace
 from rollproof.core.settings import CircuitBreaker, ThresholdType
 
 

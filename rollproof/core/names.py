@@ -5,11 +5,13 @@ Forms: task id 32 hex (O11); deployment id `ecs-svc/<19 digits>` (API-ECS Task.s
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 
 from rollproof.core.settings import ServiceSettings, TargetGroupSettings
 
 
+@lru_cache(maxsize=1 << 16)  # a pure function that is asked the same again and again
 def fraction(*parts: object) -> float:
     """A number in [0, 1) that depends on nothing but `parts`: reproducible jitter."""
     return int.from_bytes(_digest(*parts)[:6], "big") / 2**48
@@ -44,6 +46,7 @@ def service_revision_arn(service: ServiceSettings, number: str) -> str:
     return f"{_ecs(service)}:service-revision/{service.cluster}/{service.name}/{number}"
 
 
+@lru_cache(maxsize=64)
 def target_group_arn(service: ServiceSettings, group: TargetGroupSettings) -> str:
     suffix = _digest("target-group", group.name).hex()[:16]
     return f"arn:aws:elasticloadbalancing:{service.region}:{service.account}:targetgroup/{group.name}/{suffix}"

@@ -115,6 +115,8 @@ def _least_outstanding(
     targets: tuple[RoutableTarget, ...], turn: int, outstanding: Mapping[str, int]
 ) -> RoutableTarget:
     """The fewest requests in flight; among equals, round robin."""
+    if not outstanding:
+        return targets[turn % len(targets)]
     fewest = min(outstanding.get(t.id, 0) for t in targets)
     equals = [t for t in targets if outstanding.get(t.id, 0) == fewest]
     return equals[turn % len(equals)]
@@ -122,6 +124,8 @@ def _least_outstanding(
 
 def _weighted_random(view: NodeView, draw: float, elapsed_s: float) -> RoutableTarget:
     """Uniform at random, each weighted by its ramp. (AWS also lowers the weight of anomalous targets; not modelled.)"""
+    if not view.ramping:
+        return view.choosable[min(int(draw * len(view.choosable)), len(view.choosable) - 1)]
     weights = [ramp(view, t, elapsed_s) for t in view.choosable]
     rest = draw * sum(weights)
     for target, weight in zip(view.choosable, weights, strict=True):

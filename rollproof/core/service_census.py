@@ -67,7 +67,8 @@ def room(world: World) -> int:
 
     Where sessions stay with their instance, an old one keeps nobody from starting a new one.
     """
-    counted = [x for x in world.tasks.values() if not (world.settings.platform.sessions_stay and _is_draining(x))]
+    stays = world.settings.platform.sessions_stay
+    counted = [x for x in world.tasks.values() if not (stays and _is_draining(x))]
     return ceiling(world) - sum(task.known is not TaskStatus.STOPPED for task in counted)
 
 
@@ -86,6 +87,8 @@ def floor(world: World) -> int:
 
 
 def wanted_of(world: World, *deployments: d.Deployment) -> list[Task]:
+    if not deployments:
+        return []
     ids = {x.id for x in deployments}
     return [task for task in world.tasks.values() if task.is_wanted and task.deployment_id in ids]
 

@@ -18,7 +18,6 @@ def judge(world: World, now: float) -> list[c.Command]:
     check alike. API-ECS healthCheckGracePeriodSeconds.
     """
     service, found = world.settings.service, list[c.Command]()
-    arn = names.target_group_arn(service, world.settings.target_group)
     for task in world.tasks.values():
         if not task.is_wanted or task.started_at is None or task.unhealthy_reason:
             continue
@@ -26,6 +25,7 @@ def judge(world: World, now: float) -> list[c.Command]:
             continue
         target = world.targets.get(task.address)
         if target is not None and tg.state(target, now)[0] is tg.TargetState.UNHEALTHY:
+            arn = names.target_group_arn(service, world.settings.target_group)
             port, description = world.definitions[task.definition].container_port, tg.state(target, now)[2]
             found.append(c.JudgeUnhealthy(task.id, messages.elb_health_reason(arn)))
             found.append(emit(messages.unhealthy_target(service.name, task.id, port, arn, description)))

@@ -55,12 +55,15 @@ def start(world: World, now: float) -> list[c.Command]:
     balance. An unhealthy task gets its replacement first and is stopped later (WN-2023-10-23). A FAILED deployment
     starts nothing (API-ECS rolloutState); one whose tasks never run is throttled (ECS-DG).
     """
+    starts = _starts(world, now)[: max(0, room(world))]
+    if not starts:
+        return []
     service, number = world.settings.service, world.tasks_made
     found, plain, replacing = list[c.Command](), list[str](), list[str]()
     wanted = [x for x in world.tasks.values() if x.is_wanted and not x.unhealthy_reason]
     zones = Counter(x.availability_zone for x in wanted)
     own = Counter((x.deployment_id, x.availability_zone) for x in wanted)
-    for deployment, replaces in _starts(world, now)[: max(0, room(world))]:
+    for deployment, replaces in starts:
         number += 1
         task_id = names.task_id(world.seed, number)
         zone = _thinnest(able_zones(world), deployment.id, own, zones)

@@ -6,7 +6,7 @@ gone, after the full delay, the stop signal.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from rollproof.core import commands as c
 from rollproof.core import deployment as d
@@ -83,6 +83,8 @@ def stop_unhealthy(world: World, now: float) -> list[c.Command]:
     so do those that healthy ones have made superfluous (the desired count was lowered meanwhile).
     """
     picks: list[Task] = []
+    if not any(x.unhealthy_reason for x in world.tasks.values()):
+        return []
     running = sum(x.known is TaskStatus.RUNNING and x.is_wanted for x in world.tasks.values())
     may_make_room = room(world) <= 0 and running - 1 >= floor(world)
     may_make_room &= not any(x.stop_decided_at == now for x in world.tasks.values())
@@ -114,6 +116,8 @@ def roll(world: World, now: float) -> list[c.Command]:
     if world.primary.rollout_state is d.RolloutState.FAILED or not has_begun(world, now):
         return []
     fresh, old = wanted_of(world, world.primary), wanted_of(world, *world.deployments[1:])
+    if not old and len(fresh) <= world.primary.desired_count:
+        return []
     healthy = {x.id for x in fresh + old if is_healthy(world, x, now, baked=bakes(world, x))}
     picks = _surplus(world, fresh, healthy, now)
     if all(x.id in healthy or x.unhealthy_reason for x in fresh):
@@ -150,12 +154,17 @@ def _by_zone(tasks: list[Task], count: int, among: list[Task] | None = None) -> 
 
     Six tasks in zones a a a b b c, three to go: a, a, b; one stays in each.
     """
-    zones, picks = Counter(x.availability_zone for x in among or tasks), list[Task]()
+    held = Counter(x.availability_zone for x in among or tasks)
+    waiting: dict[str, deque[tuple[int, Task]]] = {}
+    for place, task in enumerate(tasks):
+        waiting.setdefault(task.availability_zone, deque()).append((place, task))
+    picks: list[Task] = []
     while len(picks) < min(count, len(tasks)):
-        rest = [x for x in tasks if x not in picks]
-        pick = max(rest, key=lambda x: zones[x.availability_zone])
-        zones[pick.availability_zone] -= 1
-        picks.append(pick)
+        fullest = max(waiting, key=lambda zone: (held[zone], -waiting[zone][0][0]))
+        picks.append(waiting[fullest].popleft()[1])
+        held[fullest] -= 1
+        if not waiting[fullest]:
+            del waiting[fullest]
     return picks
 
 

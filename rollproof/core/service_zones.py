@@ -22,15 +22,16 @@ def rebalance(world: World, now: float) -> list[c.Command]:
     One at a time: it is steady again only when that task is healthy and one elsewhere has begun to drain [inferred].
     Where the fullest zone has only protected tasks, nothing would be won.
     """
-    service, primary, tasks = world.settings.service, world.primary, wanted_of(world, world.primary)
+    service, primary = world.settings.service, world.primary
     if service.availability_zone_rebalancing != "ENABLED" or not world.is_steady:
         return []
+    tasks = wanted_of(world, primary)
     held = Counter(dict.fromkeys(service.availability_zones, 0))
     held.update(x.availability_zone for x in tasks)
     thin = min(able_zones(world), key=lambda zone: (held[zone], zone))
-    movable = {x.availability_zone for x in tasks if not x.is_protected(now)}
     if not any(held[zone] - held[thin] > 1 for zone in held):
         return [emit(messages.balanced(service.name, held))] if _is_under_way(world) else []
+    movable = {x.availability_zone for x in tasks if not x.is_protected(now)}
     is_throttled = primary.start_failures > 0 and now < primary.next_start_at
     if room(world) <= 0 or is_throttled or not any(held[zone] - held[thin] > 1 for zone in movable):
         return []

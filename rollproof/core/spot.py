@@ -20,8 +20,13 @@ def is_signal_due(world: World, task: Task, now: float) -> bool:
     """Whether an interrupted task is signalled though its target still drains."""
     if task.stop_code is not StopCode.SPOT_INTERRUPTION or task.stop_decided_at is None:
         return False
+    return now >= signal_due_at(world, task, task.stop_decided_at)
+
+
+def signal_due_at(world: World, task: Task, warned_at: float) -> float:
+    """When it is, of a task that was warned at `warned_at`."""
     stop_timeout_s = world.definitions[task.definition].stop_timeout_s
-    return now >= task.stop_decided_at + max(0.0, world.timing.spot_warning_s - stop_timeout_s)
+    return warned_at + max(0.0, world.timing.spot_warning_s - stop_timeout_s)
 
 
 def killed_at(world: World, task: Task, stopping_at: float) -> float:

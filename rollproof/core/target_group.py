@@ -16,13 +16,14 @@ that drain are deregistered and take no part in it [inferred]; targets still `in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rollproof.core.errors import IllegalTransition
 from rollproof.core.events import HealthCheckAnswered
 from rollproof.core.matcher import matcher_accepts
 from rollproof.core.names import fraction
+from rollproof.core.records import replace
 from rollproof.core.routing_table import NodeTable, RoutableTarget
 from rollproof.core.settings import Behaviour, PlatformSettings, TargetGroupSettings
 from rollproof.core.timing import Timing
@@ -143,10 +144,12 @@ def state(target: Target, now: float) -> tuple[TargetState, str, str]:
     """
     if target.draining_at is not None and now >= target.draining_at:
         return T.DRAINING, "Target.DeregistrationInProgress", "Target deregistration is in progress"
+    are_healthy = True
     for node in target.nodes.values():
         if node.state is T.UNHEALTHY:
             return node.state, node.reason, node.description
-    if all(node.state is T.HEALTHY for node in target.nodes.values()):
+        are_healthy &= node.state is T.HEALTHY
+    if are_healthy:
         return T.HEALTHY, "", ""
     if now < min(node.next_check_at for node in target.nodes.values()) and _unchecked(target):
         return T.INITIAL, "Elb.RegistrationInProgress", "Target registration is in progress"
@@ -232,34 +235,31 @@ def node_state(target: Target, node_id: str, now: float, rules: Rules) -> Target
 def node_table(targets: Mapping[str, Target], node_id: str, now: float, rules: Rules) -> NodeTable:
     """This node's view, fail-open included."""
     reached = [t for t in targets.values() if rules.reaches(node_id, t)]
-    states = {t.id: node_state(t, node_id, now, rules) for t in reached}
-    fail_open = _fails_open(list(states.values()), rules.settings)
-    routable = {T.HEALTHY, T.UNHEALTHY} if fail_open else {T.HEALTHY}
-    stays = rules.behaviour.sticky_overrides_drain or rules.platform.sessions_stay
-    rows = []
-    for target in reached:
-        known = states[target.id]
-        new = known in routable
-        rows.append(
-            RoutableTarget(
-                id=target.id,
-                address=target.address,
-                state=known,
-                new=new,
-                sticky=new or (known is T.DRAINING and stays),
-                slow_start_age_s=_slow_start_age(target.nodes[node_id], now, rules) if new else None,
-            )
-        )
+    states = [node_state(t, node_id, now, rules) for t in reached]
+    fail_open = fails_open(states.count(T.HEALTHY), len(states) - states.count(T.DRAINING), rules.settings)
+    rows = (row(t, node_id, s, fail_open, now, rules) for t, s in zip(reached, states, strict=True))
     return NodeTable(node_id, tuple(rows))
 
 
-def _fails_open(states: list[TargetState], settings: TargetGroupSettings) -> bool:
+def row(target: Target, node_id: str, known: TargetState, fail_open: bool, now: float, rules: Rules) -> RoutableTarget:
+    """The target as this node, which knows it in state `known`, routes to it."""
+    new = known is T.HEALTHY or (fail_open and known is T.UNHEALTHY)
+    stays = rules.behaviour.sticky_overrides_drain or rules.platform.sessions_stay
+    return RoutableTarget(
+        id=target.id,
+        address=target.address,
+        state=known,
+        new=new,
+        sticky=new or (known is T.DRAINING and stays),
+        slow_start_age_s=_slow_start_age(target.nodes[node_id], now, rules) if new else None,
+    )
+
+
+def fails_open(healthy: int, registered: int, settings: TargetGroupSettings) -> bool:
     """Fewer healthy targets than the minimum count, or than the minimum percentage: either is enough (API-ELB).
 
     2 healthy of 4 registered ones at 75 %: 200 < 300, so all four are used. What drains is registered no more.
     """
-    healthy = sum(x is T.HEALTHY for x in states)
-    registered = sum(x is not T.DRAINING for x in states)
     is_below_percent = healthy * 100 < settings.minimum_healthy_targets_percent * registered
     return healthy < settings.minimum_healthy_targets or is_below_percent
 

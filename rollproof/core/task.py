@@ -13,10 +13,11 @@ This file knows no scheduler: who stops a task, and when, is decided in service.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from rollproof.core.errors import IllegalTransition
+from rollproof.core.records import replace
 
 
 class TaskStatus(IntEnum):

@@ -8,7 +8,7 @@ ours to get right: it raises KeyError.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from rollproof.core import commands as c
@@ -18,6 +18,7 @@ from rollproof.core import messages, names
 from rollproof.core import target_group as tg
 from rollproof.core import task as t
 from rollproof.core.errors import IllegalTransition
+from rollproof.core.records import put, replace, without
 from rollproof.core.settings import Settings, TaskDefinition
 from rollproof.core.timing import Timing
 
@@ -149,7 +150,7 @@ def _update_service(world: World, asked: e.ServiceUpdateRequested, now: float) -
         "maximum_percent": asked.maximum_percent,
         "health_check_grace_period_s": asked.health_check_grace_period_s,
     }
-    updated = replace(service, **{k: v for k, v in changed.items() if v is not None})  # type: ignore[arg-type]
+    updated = replace(service, **{k: v for k, v in changed.items() if v is not None})
     world = replace(world, settings=replace(world.settings, service=updated))
     added = updated.desired_count - service.desired_count
     world = replace(_scale_out_all_revisions(world, added), is_steady=world.is_steady and added == 0)
@@ -345,7 +346,7 @@ def _apply_target_command(world: World, order: TargetCommand, now: float) -> Wor
         case c.AnnounceDraining(task_id=task_id):
             return _with_task(world, replace(world.tasks[task_id], drain_announced=True))
         case c.RemoveTarget(target_id=target_id):
-            return replace(world, targets={k: v for k, v in world.targets.items() if k != target_id})
+            return replace(world, targets=without(world.targets, target_id))
         case c.CheckHealth(node=node, target_id=target_id):
             return _with_target(world, tg.check_sent(world.targets[target_id], node, now, world.rules))
         case _:
@@ -387,8 +388,10 @@ def _apply_service_command(world: World, order: ServiceCommand, now: float) -> W
             return replace(world, service_events=(*world.service_events, event)[-MAX_SERVICE_EVENTS:])
         case c.ScheduleTick(at=at):
             oldest = now - world.timing.stopped_task_retention_s
-            kept = {k: v for k, v in world.tasks.items() if not _is_forgotten(v, oldest)}
-            return replace(world, next_tick_at=at, tasks=kept)
+            tasks = world.tasks
+            for task_id in [k for k, v in tasks.items() if _is_forgotten(v, oldest)]:
+                tasks = without(tasks, task_id)
+            return replace(world, next_tick_at=at, tasks=tasks)
         case _:
             assert_never(order)
 
@@ -430,11 +433,11 @@ def _deployment_of(world: World, task: t.Task) -> d.Deployment:
 
 
 def _with_task(world: World, task: t.Task) -> World:
-    return replace(world, tasks={**world.tasks, task.id: task})
+    return replace(world, tasks=put(world.tasks, task.id, task))
 
 
 def _with_target(world: World, target: tg.Target) -> World:
-    return replace(world, targets={**world.targets, target.id: target})
+    return replace(world, targets=put(world.targets, target.id, target))
 
 
 def _with_deployment(world: World, deployment: d.Deployment) -> World:

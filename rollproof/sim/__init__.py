@@ -6,4 +6,5 @@ process           one task: its memory, signals, log and end
 virtual           what else is made virtual while a simulation runs: clocks, chance, signals
 modules, programmes   the application of a task, with modules of its own
 runtime, balancer, redis, stage   the in-process stage, from these
+heap              no application at all: the rules alone, with modelled sessions, for thousands of tasks
 """

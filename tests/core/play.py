@@ -1,4 +1,4 @@
-"""A stage for the core alone: virtual time, containers and health answers played by rules a script sets.
+"""The heap world (rollproof.sim.heap) with everything played and a story told: what tests of the core read.
 
     play = Play(settings)
     play.run_until_steady()
@@ -7,178 +7,72 @@
     play.run(600)
     assert play.events() == [...]
 
-Nothing sleeps: the next thing that happens is taken from a heap. Tasks are called t1, t2 ... and deployments A, B ...
-in the order they were made, so that a timeline reads as a story and a failed comparison shows where it went
-another way.
+Tasks are called t1, t2 ... and deployments A, B ... in the order they were made, so that a timeline reads as a story
+and a failed comparison shows where it went another way.
 """
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from itertools import count
-from math import inf
+from dataclasses import dataclass
+from dataclasses import replace as changed
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, ClassVar
 
 from rollproof.core import commands as c
 from rollproof.core import events as e
 from rollproof.core import target_group as tg
-from rollproof.core.decide import decide, next_wakeup, routing_table
+from rollproof.core.decide import routing_table
 from rollproof.core.settings import Settings, TaskDefinition
 from rollproof.core.task import Task, TaskStatus
-from rollproof.core.timing import Timing
-from rollproof.core.world import World, apply, create_world
+from rollproof.core.world import World
+from rollproof.sim.heap.containers import Behaviour
+from rollproof.sim.heap.world import Check, Happened, HeapWorld
 
-MOST_STEPS_AT_ONE_TIME = 1_000
-Happened = e.Event | c.Command
-Check = Callable[[World, Happened, World, float], None]
-"""Called after each step with the world before, what happened, the world after and the time. Raises if it is wrong."""
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """How a container behaves."""
-
-    starts_after_s: float | None = 1.0  # None: ContainerStartFailed
-    answers_after_s: float = 0.5  # once started; then health checks get `health_status`
-    health_status: int | None = 200  # None: no answer in time
-    exits_on_sigterm_after_s: float | None = 0.2  # None: ignores SIGTERM
-    crashes_after_s: float | None = None
-    exit_code: int = 143
+__all__ = ["Behaviour", "Check", "Happened", "Play", "revision", "settings"]
 
 
 @dataclass
-class Play:
-    settings: Settings = field(default_factory=Settings)
-    timing: Timing = field(default_factory=Timing)
-    seed: int = 7
-    behaviours: dict[str, Behaviour] = field(default_factory=dict)  # by name of the task definition
-    checks: list[Check] = field(default_factory=list)
+class Play(HeapWorld):
+    skips_idle: bool = False
     tells_story: bool = True
-    now: float = 0.0
+    follows_views: ClassVar[bool] = True
+    plays_own_checks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        self.world: World = create_world(self.settings, self.timing, self.seed, self.now)
+        super().__post_init__()
         self.orders: list[tuple[float, c.Command]] = []
-        self.exceptions: dict[str, Behaviour] = {}  # by task id: behaves otherwise than its definition says
-        self.started_at: dict[str, float] = {}
         self.zero = 0.0
         self._told: list[tuple[float, str]] = []
         self._shown: dict[str, str] = {}
         self._names: dict[str, str] = {}
-        self._queue: list[tuple[float, int, e.Event]] = []
-        self._sequence = count()
-        self._ports = count(8001)
 
-    # -- driving ---------------------------------------------------------------------------------------
+    @property
+    def exceptions(self) -> dict[str, Behaviour]:
+        """By task id: behaves otherwise than its definition says."""
+        return self.containers.exceptions
 
-    def tell(self, event: e.Event, after_s: float = 0.0) -> Play:
-        heapq.heappush(self._queue, (self.now + after_s, next(self._sequence), event))
-        return self
+    @property
+    def started_at(self) -> dict[str, float]:
+        return self.containers.started_at
 
-    def update(self, **asked: Any) -> Play:
-        """UpdateService, now."""
-        return self.tell(e.ServiceUpdateRequested(**asked)).run(0)
-
-    def deploy(self, number: int, behaviour: Behaviour | None = None, **changes: Any) -> Play:
-        """UpdateService with another revision of the task definition, now."""
-        definition = replace(self.world.settings.task_definition, revision=number, **changes)
-        if behaviour is not None:
-            self.behaviours[definition.name] = behaviour
-        return self.update(task_definition=definition)
+    def behaviour_of(self, task_id: str) -> Behaviour:
+        return self.containers.behaviour_of(self.world.tasks[task_id])
 
     def mark(self) -> Play:
         """Timelines start here and count from here."""
         self.zero = self.now
         return self
 
-    def run(self, for_s: float) -> Play:
-        end = self.now + for_s
-        self._settle()
-        while (at := self._next_at()) <= end:
-            self.now = at
-            self._settle()
-        self.now = end
-        return self
-
-    def run_until(self, condition: Callable[[World], bool], at_most_s: float = 7200.0) -> Play:
-        """To the first moment at which `condition` holds. Fails with the whole story if that does not come."""
-        end = self.now + at_most_s
-        self._settle()
-        while not condition(self.world):
-            self.now = self._next_at()
-            assert self.now <= end, f"not within {at_most_s} s:\n" + "\n".join(self.story())
-            self._settle()
-        return self
-
-    def run_until_steady(self) -> Play:
-        return self.run_until(lambda world: world.is_steady)
-
-    def _next_at(self) -> float:
-        told = self._queue[0][0] if self._queue else inf
-        return max(self.now, min(told, next_wakeup(self.world, self.now)))
-
-    def _settle(self) -> None:
-        while self._queue and self._queue[0][0] <= self.now:
-            self._apply(heapq.heappop(self._queue)[2])
-        for _ in range(MOST_STEPS_AT_ONE_TIME):
-            commands = decide(self.world, self.now)
-            if not commands:
-                return self._look()
-            for command in commands:
-                self._apply(command)
-                self.orders.append((self.now, command))
-                self._act(command)
-        raise AssertionError(f"decide does not come to rest: {commands}")
+    def _why(self) -> str:
+        return ":\n" + "\n".join(self.story())
 
     def _apply(self, happened: Happened) -> None:
-        before, self.world = self.world, apply(self.world, happened, self.now)
-        for check in self.checks:
-            check(before, happened, self.world, self.now)
+        super()._apply(happened)
+        if isinstance(happened, c.Command):
+            self.orders.append((self.now, happened))
         if self.tells_story:
-            self._note(happened)
-
-    # -- what the world does with an order ----------------------------------------------------------------
-
-    def behaviour_of(self, task_id: str) -> Behaviour:
-        definition = self.world.tasks[task_id].definition
-        return self.exceptions.get(task_id) or self.behaviours.get(definition, Behaviour())
-
-    def _act(self, command: c.Command) -> None:
-        match command:
-            case c.StartContainer(task_id=task_id):
-                how = self.behaviour_of(task_id)
-                if how.starts_after_s is None:
-                    self.tell(e.ContainerStartFailed(task_id, "CannotPullContainerError: not found"))
-                    return
-                self.tell(e.ContainerStarted(task_id, f"10.0.0.1:{next(self._ports)}"), how.starts_after_s)
-                self.started_at[task_id] = self.now + how.starts_after_s
-                if how.crashes_after_s is not None:
-                    self.tell(e.ContainerExited(task_id, 1), how.starts_after_s + how.crashes_after_s)
-            case c.SignalContainer(task_id=task_id):
-                how = self.behaviour_of(task_id)
-                if how.exits_on_sigterm_after_s is not None:
-                    self.tell(e.ContainerExited(task_id, how.exit_code), how.exits_on_sigterm_after_s)
-            case c.KillContainer(task_id=task_id):
-                self.tell(e.ContainerExited(task_id, 137))
-            case c.CheckHealth(node=node, target_id=target_id):
-                answer = self._answer(node, target_id)
-                hangs = answer.status is None and answer.failure == "timeout"
-                self.tell(answer, self.settings.target_group.health_check.timeout_s if hangs else 0.01)
-            case _:
-                pass
-
-    def _answer(self, node: str, target_id: str) -> e.HealthCheckAnswered:
-        task_id = self.world.targets[target_id].task_id
-        if self.world.tasks[task_id].known >= TaskStatus.DEPROVISIONING:
-            return e.HealthCheckAnswered(node, target_id, None, "connection")
-        how = self.behaviour_of(task_id)
-        if self.now < self.started_at[task_id] + how.answers_after_s:
-            return e.HealthCheckAnswered(node, target_id, None, "connection")
-        return e.HealthCheckAnswered(node, target_id, how.health_status, "timeout")
+            self._note_story(happened)
 
     # -- what a script asks ------------------------------------------------------------------------------------
 
@@ -233,7 +127,7 @@ class Play:
 
     # -- taking notes ------------------------------------------------------------------------------------------
 
-    def _note(self, happened: Happened) -> None:
+    def _note_story(self, happened: Happened) -> None:
         made = self.world.deployments_made
         letter = ascii_uppercase[made - 1] if made <= len(ascii_uppercase) else f"D{made}"
         self._names.setdefault(self.world.primary.id, letter)
@@ -252,7 +146,7 @@ class Play:
         if task is not None:
             self._show(task.id, self.name(task.id), task.known.name)
 
-    def _look(self) -> None:
+    def _settled(self) -> None:
         """Notes what changes with time alone: targets as shown, and as each node knows them."""
         if not self.tells_story:
             return
@@ -301,7 +195,7 @@ def settings(
     for name, value in more.items():
         owner = next(x for x in parts if name in type(getattr(whole, x)).__dataclass_fields__)
         parts[owner][name] = value
-    return replace(whole, **{x: replace(getattr(whole, x), **fields) for x, fields in parts.items()})
+    return changed(whole, **{x: changed(getattr(whole, x), **fields) for x, fields in parts.items()})
 
 
 def revision(number: int, **changes: Any) -> TaskDefinition:

@@ -28,7 +28,7 @@ from rollproof.core import (
     world,
 )
 from rollproof.core.errors import RollproofError
-from tests.core import test_properties as laws
+from tests.core import laws
 from tests.core import test_service_breaker as breaker
 from tests.core import test_service_replacement as replacement
 from tests.core import test_service_rolling as rolling
@@ -141,13 +141,13 @@ MUTANTS = {
         group.test_nodes_learn_of_a_drain_late_and_each_in_its_own_time,
     ),
     "no_fail_open": Mutant(
-        target_group.node_table,
-        "if fail_open else",
-        "if False else",
+        target_group.row,
+        "(fail_open and",
+        "(False and",
         replacement.test_all_unhealthy_fails_open_until_they_recover,
     ),
     "fail_open_ignores_the_percentage": Mutant(
-        target_group._fails_open,
+        target_group.fails_open,
         "or is_below_percent",
         "",
         lambda: group.test_fail_open_below_the_minimum_percentage_of_healthy_targets(

@@ -81,7 +81,7 @@ def test_scale_in_of_tasks_without_a_container_calls_them_pending() -> None:
 @pytest.mark.fidelity("ECS-DEPLOY-29", source="API-ECS CreateServiceRequest", mark="doc")
 def test_grace_period_does_not_keep_a_task_that_is_one_too_many() -> None:
     play = steady(desired=1, health_check_grace_period_s=600.0, delay_s=30.0)
-    play.exceptions = {x: Behaviour() for x in play.world.tasks}
+    play.exceptions.update({x: Behaviour() for x in play.world.tasks})
     play.behaviours["mcp-server:1"] = NEVER_LISTENS
     play.update(desired_count=2).run(100)
     assert (play.task("t2").known, play.states()["t2"]) == (TaskStatus.RUNNING, "unhealthy")
@@ -212,7 +212,7 @@ def test_protection_does_not_keep_a_task_from_stop_task() -> None:
 
 def test_protected_task_that_is_not_healthy_does_not_cost_a_healthy_one() -> None:
     play = steady(health_check_grace_period_s=600.0)
-    play.exceptions = {x: Behaviour() for x in play.world.tasks}
+    play.exceptions.update({x: Behaviour() for x in play.world.tasks})
     play.behaviours["mcp-server:1"] = NEVER_LISTENS
     play.update(desired_count=4).run(100)
     protect(play, "t3", "t4")
@@ -324,7 +324,7 @@ def test_protected_tasks_of_the_full_zone_are_not_moved_and_nothing_goes_round_i
 
 def test_task_that_fails_in_the_thin_zone_costs_nobody_its_place() -> None:
     play = lopsided()
-    play.exceptions = {x: Behaviour() for x in play.world.tasks}
+    play.exceptions.update({x: Behaviour() for x in play.world.tasks})
     play.behaviours["mcp-server:1"] = Behaviour(starts_after_s=None)
     play.run(300)
     assert zones(play)["a"] == 2

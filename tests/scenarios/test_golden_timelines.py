@@ -71,8 +71,7 @@ def never_listens_rolled_back() -> Play:
 
 def task_unhealthy() -> Play:
     play = steady(delay_s=30.0)
-    play.exceptions[play.task("t1").id] = Behaviour(health_status=503)
-    return play.run(200)
+    return play.behave(play.task("t1").id, Behaviour(health_status=503)).run(200)
 
 
 def task_crashed() -> Play:
