@@ -12,8 +12,8 @@ from uvicorn.server import ServerState
 
 from rollproof.sim.process import CURRENT
 
-_TICK_S = 1.0
-"""How often a server looks at its clock for the Date header, and whether it is to end; a signal wakes it at once."""
+_TICK_S = 5.0
+"""How often a server renews its Date header, as uvicorn does each second; a signal wakes it at once."""
 
 
 class OrderedSet(dict[Any, None]):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib.util
 import os
 import random
 import signal
@@ -59,10 +60,24 @@ def virtual(seed: int) -> Iterator[VirtualLoop]:
         stack.enter_context(answers_awaited(loop.threads))
         stack.enter_context(sse.apart())
         stack.enter_context(frugal_servers())
+        stack.enter_context(_known_absent("sniffio"))
         stack.enter_context(output.apart())
         OrderedTask.begin_again()
         stack.callback(_close, loop)
         yield loop
+
+
+@contextlib.contextmanager
+def _known_absent(module: str) -> Iterator[None]:
+    """Where it is not installed, Python need not look for it again each time: httpcore asks several times a request."""
+    is_absent = module not in sys.modules and importlib.util.find_spec(module) is None
+    if is_absent:
+        sys.modules[module] = None  # type: ignore[assignment]  # what `import` takes for "there is none"
+    try:
+        yield
+    finally:
+        if is_absent:
+            sys.modules.pop(module, None)
 
 
 def _refuse_nesting() -> None:

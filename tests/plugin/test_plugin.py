@@ -6,16 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fastmcp
 import pytest
-from fastmcp.server import context, http, server
-
-import rollproof.sim_rehearsal
-import rollproof.testing.rollouts.call
-import rollproof.testing.rollouts.story
-
-KEPT = (fastmcp, context, http, server, rollproof.sim_rehearsal, rollproof.testing.rollouts)
-"""Loaded here, they stay loaded when an inner run puts sys.modules back."""
+from _pytest import pytester as pytesters
 
 pytest_plugins = ["pytester"]
 PLUGIN = ("-W", "ignore:Module already imported", "-p", "rollproof.testing.plugin")  # in the outer run, that is
@@ -23,8 +15,21 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORT = 'deregistration_delay_s=10, sessions=2, write="set_note", read="get_notes"'
 
 
+class KeepsPackages(pytesters.SysModulesSnapshot):
+    """What an inner run has imported stays, but for its own files: half a package loaded anew fits no other half."""
+
+    def __init__(self, preserve: object = None) -> None:
+        super().__init__(preserve=lambda name: not name.startswith(("test_it", "notes_server")))
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def packages_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before `pytester`, which looks at sys.modules at its start."""
+    monkeypatch.setattr(pytesters, "SysModulesSnapshot", KeepsPackages)
+
+
+@pytest.fixture
+def project(packages_kept: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A directory with the ten-line server; its pytest has this plugin alone, installed or not."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
