@@ -4,8 +4,9 @@
     python -m tests.core.rollouts --count 1 --seed 4711     this one again
 
 Every rollout is made from one seed: a service, up to twelve steps (deployments of good and bad revisions, some on top
-of others, crashes, hangs, failing checks, StopTask, scaling, protection, changed percents, time), and then the end: the
-faults stop, a revision that works is deployed, and it has to complete or to be named stuck, with nothing left over.
+of others, crashes, hangs, failing checks, StopTask, Spot interruptions, zones that place nothing, nodes that lag,
+scaling, protection, changed percents, time), and then the end: the faults stop, a revision that works is deployed, and
+it has to complete or to be named stuck, with nothing left over. Zones that then get out of balance come back to it.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _out_of_balance(random: Random) -> tuple[s.Step, ...]:
 
 def _random_step(random: Random) -> s.Step:
     task = random.randint(0, 9)
-    match random.randint(0, 12):
+    match random.randint(0, 15):
         case 0 | 1:
             return s.Deploy((BAD | GOOD)[random.choice(sorted(BAD) + sorted(GOOD))])
         case 2:
@@ -111,6 +112,12 @@ def _random_step(random: Random) -> s.Step:
             return s.CheckContainer(task, random.random() < 0.5)
         case 9:
             return s.Protect(task, random.random() < 0.7)
+        case 10:
+            return s.Interrupt(task)
+        case 11:
+            return s.ImpairZone(random.randint(0, 1), random.random() < 0.4)
+        case 12:
+            return s.LagNode(random.randint(0, 2), random.choice([0.0, 20.0, 400.0]))
         case _:
             return s.Wait(random.choice([1.0, 9.0, 30.0, 100.0, 700.0]))
 
@@ -150,6 +157,8 @@ def play_the_end(heap: HeapWorld) -> None:
         if task.id in heap.containers.exceptions:
             heap.behave(task.id, replace(heap.containers.exceptions[task.id], health_status=200))
         heap.tell(e.ContainerHealthChanged(task.id, True))
+    for zone in heap.world.settings.service.availability_zones:
+        heap.tell(e.ZoneAvailabilityChanged(zone, True))
     s.Deploy(Behaviour()).do(heap)
     looked_at: list[World] = []
 

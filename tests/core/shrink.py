@@ -109,7 +109,7 @@ def _plainer_steps(step: s.Step) -> Iterator[s.Step]:
             yield s.Deploy(Behaviour())
         case s.Scale(desired_count=count):
             yield from (s.Scale(x) for x in range(count + 1))
-        case s.Crash() | s.StopTask() | s.AnswerChecks() | s.CheckContainer() | s.Protect():
+        case s.Crash() | s.StopTask() | s.AnswerChecks() | s.CheckContainer() | s.Protect() | s.Interrupt():
             yield from (replace(step, task=x) for x in range(step.task))
         case _:
             pass

@@ -73,6 +73,15 @@ def test_draining_shows_a_moment_after_the_pass() -> None:
     assert quiet_until(replace(world, tasks=tasks), play.now) == draining_at
 
 
+def test_interrupted_task_is_signalled_though_its_target_still_drains() -> None:
+    play = steady(delay_s=300.0).run(100)
+    play.tell(e.SpotInterrupted(play.task("t1").id)).run(60)
+    decided_at = play.task("t1").stop_decided_at
+    assert decided_at is not None
+    assert quiet_until(play.world, play.now) <= decided_at + 90.0
+    assert quiet_until(play.world, decided_at + 89.0) == decided_at + 90.0
+
+
 def test_throttled_start_comes_by_itself() -> None:
     play = Play(settings(circuit_breaker=CircuitBreaker()), behaviours={"mcp-server:1": Behaviour(starts_after_s=None)})
     play.run(100)

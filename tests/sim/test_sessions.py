@@ -20,9 +20,10 @@ from rollproof.core.timing import Timing
 from rollproof.core.world import World
 from rollproof.sim.heap import Behaviour, Clients, Fate, HeapResult, SessionsIn, simulate
 from rollproof.sim.heap.simulate import steady_heap
-from rollproof.sim.heap.steps import AnswerChecks, Crash, Deploy, Force, Scale, Step, StopTask, Wait
+from rollproof.sim.heap.steps import AnswerChecks, Crash, Deploy, Force, Interrupt, LagNode, Scale, Step, StopTask, Wait
 from rollproof.sim.heap.world import Happened, HeapWorld
 from tests.core.play import settings
+from tests.core.rollouts import OUT_OF_BALANCE
 
 STICKY = Stickiness(enabled=True)
 DELAY_S = 30.0
@@ -42,13 +43,15 @@ class EveryCall:
         self.heap, self.clients = heap, clients
         interval_s = clients.call_interval_s
         first = [heap.now + interval_s * random.random() for _ in range(clients.count)]
-        self.draws = [random.random() for _ in first]  # one a first call
-        self.calls = [(at + k * interval_s, number) for number, at in enumerate(first) for k in range(500)]
+        a_call = 1 if heap.world.settings.target_group.stickiness.enabled else 2
+        self.draws = [random.random() for _ in first for _ in range(a_call)]  # for first calls
+        self.calls = [(at + k * interval_s, number) for number, at in enumerate(first) for k in range(1_000)]
         self.calls.sort()
         self.at = [""] * clients.count
         self.turns = [0] * len(heap.world.rules.node_ids)
         self.made: list[tuple[float, int, str, str]] = []  # when, session, target, what failed
         self.ends: dict[str, float] = {}
+        self.cut: set[int] = set()  # sessions
         heap.checks.append(self._follow)
 
     def _follow(self, before: World, happened: Happened, after: World, now: float) -> None:
@@ -57,8 +60,17 @@ class EveryCall:
                 self.ends.setdefault(target_id, now)
             case e.ContainerExited(task_id=task_id) if task_id in after.tasks:
                 self.ends.setdefault(after.tasks[task_id].address, now)
+                self._cut(after.tasks[task_id].address, now)
             case _:
                 pass
+
+    def _cut(self, target_id: str, now: float) -> None:
+        """A session in the memory of a container that exits is over with its call in flight."""
+        for at, number, answering, failed in self.made:
+            in_flight = answering == target_id and not failed and at < now < at + self.clients.answer_s
+            if in_flight and self.clients.lives is SessionsIn.MEMORY:
+                self.cut.add(number)
+                self._end(number)
 
     def run(self, for_s: float) -> None:
         end = self.heap.now + for_s
@@ -106,7 +118,7 @@ class EveryCall:
             if fate is Fate.LOST or not (failed or cut):
                 continue
             self.failed += 1
-            is_lost = self.clients.lives is SessionsIn.MEMORY and failed == "lost"
+            is_lost = self.clients.lives is SessionsIn.MEMORY and (failed == "lost" or number in self.cut)
             fates[number] = (max(fate, Fate.LOST if is_lost else Fate.DEGRADED), at if first is None else first)
         return fates
 
@@ -124,6 +136,18 @@ SCENARIOS: dict[str, tuple[Settings, Sequence[Step]]] = {
     "the only one crashes": (sticky(desired=1), (Crash(0), Wait(200))),
     "stopped by hand, scaled in": (sticky(desired=4), (StopTask(1), Wait(50), Scale(2), Wait(200))),
     "checks fail": (sticky(desired=2), (AnswerChecks(1, 503), Wait(300))),
+    "a node lags, then not": (
+        sticky(desired=3, delay_s=120.0),
+        (LagNode(1, 60.0), Scale(1), Wait(35), LagNode(1, 0.0), LagNode(0, 80.0), Wait(200)),
+    ),
+    "Spot, with a long delay": (sticky(desired=2, delay_s=300.0), (Interrupt(0), Wait(400))),
+    "Spot, no drain": (sticky(desired=2, spot_drains=False), (Interrupt(0), Wait(100))),
+    "zones get in balance": (sticky(desired=4), (*OUT_OF_BALANCE, Wait(300))),
+    "each node its own zone": (settings(desired=2, delay_s=DELAY_S, cross_zone="false"), (Crash(0), Wait(200))),
+    "fails open below three quarters": (
+        sticky(desired=3, minimum_healthy_targets_percent=75),
+        (AnswerChecks(1, 503), Wait(100), Scale(5), Wait(200)),
+    ),
     "slow calls": (sticky(desired=2, stop_task_drains=False), (Force(), Wait(90), StopTask(0), Wait(200))),
 }
 
@@ -132,6 +156,8 @@ QUICK = [("hang that ends", lives) for lives in SessionsIn] + [
     ("crash", SessionsIn.REDIS),
     ("rollout", SessionsIn.MEMORY),
     ("no delay", SessionsIn.REDIS),
+    ("a node lags, then not", SessionsIn.MEMORY),
+    ("fails open below three quarters", SessionsIn.MEMORY),
 ]
 
 

@@ -17,7 +17,8 @@ Span = tuple[float, float]
 class Moments:
     """Seconds from the deployment, first and last; None where it did not come to that.
 
-    `learned`: nodes stop sending to targets that drain. `removed`: the deregistration delay is over.
+    `learned`: nodes stop sending to targets that drain, as far as is known when that begins. `removed`: the
+    deregistration delay is over.
     """
 
     started: Span | None = None

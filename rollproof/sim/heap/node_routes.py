@@ -45,8 +45,9 @@ class NodeRoutes:
             self._put(tg.row(target, self.node_id, states[target.id], self._fails_open, now, world.rules))
         self._view, self.changed_at = None, now
 
-    def update(self, world: World, target_id: str, now: float) -> None:
-        """This target is new, or has changed, or is gone."""
+    def update(self, world: World, target_id: str, now: float) -> bool:
+        """This target is new, or has changed, or is gone. Whether others are routed to otherwise, too: where this node
+        has begun to fail open, or does so no more."""
         target, old, rules = world.targets.get(target_id), self._rows.get(target_id), world.rules
         if target is None or not rules.reaches(self.node_id, target):
             target, known = None, None
@@ -57,11 +58,12 @@ class NodeRoutes:
         self._registered += _is_registered(known) - _is_registered(was)
         if tg.fails_open(self._healthy, self._registered, rules.settings) != self._fails_open:
             self.load(world, now)
-            return
+            return True
         self._drop(target_id)
         if target is not None and known is not None:
             self._put(tg.row(target, self.node_id, known, self._fails_open, now, rules))
         self._view, self.changed_at = None, now
+        return False
 
     def _put(self, row: RoutableTarget) -> None:
         self._rows[row.id] = row

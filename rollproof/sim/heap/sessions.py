@@ -123,10 +123,15 @@ class Sessions:
                 self._world = after
                 target = after.targets[after.tasks[task_id].address]
                 self._why.setdefault(target.id, "target draining")
-                for number, routes in enumerate(self._nodes):
-                    learned_at = tg.learned_at(target, routes.node_id, after.rules)
-                    assert learned_at is not None  # noqa: S101 - it drains
-                    heapq.heappush(self._learning, (learned_at, number, target.id))
+                for number in range(len(self._nodes)):
+                    self._learns(number, target, now)
+            case e.NodeLagChanged(node=node) if node in self._number:
+                self._advance(now)
+                self._world = after
+                for target in after.targets.values():
+                    if target.draining_at is not None:
+                        self._reroute(self._number[node], target.id, now)
+                        self._learns(self._number[node], target, now)
             case c.RemoveTarget(target_id=target_id):
                 self._advance(now)
                 self._world = after
@@ -138,6 +143,12 @@ class Sessions:
                     self._break(address, "container exited", now)
             case _:
                 pass
+
+    def _learns(self, number: int, target: tg.Target, now: float) -> None:
+        """Notes when this node will learn that the target drains."""
+        learned_at = tg.learned_at(target, self._nodes[number].node_id, self._world.rules)
+        if learned_at is not None and learned_at >= now:
+            heapq.heappush(self._learning, (learned_at, number, target.id))
 
     def _behaves(self, task_id: str, now: float) -> None:
         self._advance(now)
@@ -179,10 +190,11 @@ class Sessions:
         """A node sees this target otherwise. Its earlier calls are made."""
         node = self._nodes[number]
         self._flush(number, now)
-        node.update(self._world, target_id, now)
+        changes_others = node.update(self._world, target_id, now)
         if self._is_sticky:
-            if not node.obeys(target_id):
-                self._disperse(number, target_id, now, self._ends_at(target_id, now))
+            for other in list(self._groups[number]) if changes_others else [target_id]:
+                if not node.obeys(other):
+                    self._disperse(number, other, now, self._ends_at(other, now))
         else:
             for other in list(self._groups[number]):
                 self._disperse(number, other, now, self._ends_at(other, now))

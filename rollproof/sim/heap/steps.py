@@ -124,6 +124,38 @@ class ProtectZone:
 
 
 @dataclass(frozen=True)
+class Interrupt(_OfTask):
+    """Fargate Spot takes its capacity back."""
+
+    def to(self, heap: HeapWorld, task: Task) -> None:
+        heap.tell(e.SpotInterrupted(task.id)).run(0)
+
+
+@dataclass(frozen=True)
+class ImpairZone:
+    """A zone can place no task, or can again. `zone` counts as `task` does."""
+
+    zone: int
+    is_available: bool = False
+
+    def do(self, heap: HeapWorld) -> None:
+        zones = heap.world.settings.service.availability_zones
+        heap.tell(e.ZoneAvailabilityChanged(zones[self.zone % len(zones)], self.is_available)).run(0)
+
+
+@dataclass(frozen=True)
+class LagNode:
+    """A load balancer node learns of draining so much later than the others. `node` counts as `task` does."""
+
+    node: int
+    lag_s: float
+
+    def do(self, heap: HeapWorld) -> None:
+        nodes = heap.world.rules.node_ids
+        heap.tell(e.NodeLagChanged(nodes[self.node % len(nodes)], self.lag_s)).run(0)
+
+
+@dataclass(frozen=True)
 class Wait:
     seconds: float
 
@@ -133,6 +165,6 @@ class Wait:
 
 Step = (
     Deploy | Force | Scale | ChangePercents | Crash | StopTask | AnswerChecks | CheckContainer | Protect | ProtectZone
-    | Wait
+    | Interrupt | ImpairZone | LagNode | Wait
 )  # fmt: skip
 Steps = Sequence[Step]

@@ -249,6 +249,9 @@ class HeapWorld:
                 self._wake_checks(self.world.tasks[task_id].address)
             case e.ServiceUpdateRequested():
                 self._keep_many()
+            case e.NodeLagChanged():
+                for target in self.world.targets.values():
+                    self._put_target(target)
             case _:
                 if (task_id := getattr(happened, "task_id", "")) in self.world.tasks:
                     self._put_task(task_id)
