@@ -69,12 +69,12 @@ def target_deregistered(facts: Facts | None, tasks: Collection[str]) -> Answer:
 
 
 WAITERS: Mapping[str, Waiter] = {
-    "services-stable": Waiter(15, 40, "one deployment, all desired tasks running", services_stable),
-    "services-inactive": Waiter(15, 40, "the service is gone", services_inactive),
-    "tasks-running": Waiter(6, 100, "the tasks are RUNNING; fails when one stops", tasks_running),
-    "tasks-stopped": Waiter(6, 100, "the tasks are STOPPED", tasks_stopped),
-    "target-in-service": Waiter(15, 40, "the tasks' targets are healthy", target_in_service),
-    "target-deregistered": Waiter(15, 40, "the tasks' targets are unused, no longer draining", target_deregistered),
+    "services-stable": Waiter(15.0, 40, "one deployment, all desired tasks running", services_stable),
+    "services-inactive": Waiter(15.0, 40, "the service is gone", services_inactive),
+    "tasks-running": Waiter(6.0, 100, "the tasks are RUNNING; fails when one stops", tasks_running),
+    "tasks-stopped": Waiter(6.0, 100, "the tasks are STOPPED", tasks_stopped),
+    "target-in-service": Waiter(15.0, 40, "the tasks' targets are healthy", target_in_service),
+    "target-deregistered": Waiter(15.0, 40, "the tasks' targets are unused, no longer draining", target_deregistered),
 }
 """By the names that the AWS CLI gives them."""
 

@@ -16,6 +16,7 @@ from rollproof.core.knob_table import KNOBS
 from rollproof.core.knob_values import get_knob
 from rollproof.core.settings import Settings
 from rollproof.core.timing import Timing
+from rollproof.core.waiters import WAITERS
 from rollproof.prediction.alone import Containers, Played, play_alone
 from rollproof.verdict.cliff import leaves_with
 from rollproof.verdict.reference import Reference, reference_of
@@ -38,13 +39,13 @@ from rollproof.verdict.steps import (
 )
 from rollproof.verdict.waves import Range, Wave, WaveKind, completed_range, stable_range, wave_ranges, waves_of
 
-WAITER_POLL_S, WAITER_TRIES = 15.0, 40
-"""ServicesStable of botocore's waiters: DescribeServices at once and every 15 s, 40 times [doc]."""
+_WAITER = WAITERS["services-stable"]
+"""It asks at once, and then every so many seconds."""
 
 SAME_INSTANT_S = 1e-6
 """Sums of floats that mean the same instant differ by less."""
 
-WAITER_GIVES_UP_S = WAITER_POLL_S * (WAITER_TRIES - 1)
+WAITER_GIVES_UP_S = _WAITER.every_s * (_WAITER.tries - 1)
 STABLE = "services-stable returns"
 
 
@@ -197,14 +198,14 @@ def _ends(
         None if stable is None else poll_after(stable[0]),
         None if stable is None else poll_after(stable[1]),
         tuple(t for t in returned if t < inf),
-        f"ServicesStable polls every {WAITER_POLL_S:g} s, {WAITER_TRIES} times",
+        f"ServicesStable polls every {_WAITER.every_s:g} s, {_WAITER.tries} times",
         "doc",
     )
 
 
 def poll_after(at: float) -> float:
     """The waiter's first poll from `at` on; inf where it has given up. 422 s: 435 s."""
-    poll = ceil((at - SAME_INSTANT_S) / WAITER_POLL_S) * WAITER_POLL_S
+    poll = ceil((at - SAME_INSTANT_S) / _WAITER.every_s) * _WAITER.every_s
     return poll if poll <= WAITER_GIVES_UP_S else inf
 
 

@@ -15,7 +15,6 @@ from rollproof.orchestrator.runtimes.launch_plan import task_facts
 from rollproof.orchestrator.runtimes.metadata import TaskCondition
 from rollproof.orchestrator.runtimes.task_endpoint import REQUEST_LIMIT, Answer, Request, TaskAnswers, encode
 from rollproof.orchestrator.runtimes.task_protection import Protection
-from rollproof.sim.network import HERE
 
 HOST, PORT = "169.254.170.2", 80  # ECS-DG/task-metadata-endpoint-v4
 _UNKNOWN = Answer(404, "text/plain; charset=utf-8", b"404 page not found\n")
@@ -28,11 +27,7 @@ class SimAgent:
         self._tasks: dict[str, TaskAnswers] = {}
 
     async def start(self) -> None:
-        token = HERE.set(HOST)
-        try:
-            await asyncio.start_server(self._serve, HOST, PORT, limit=REQUEST_LIMIT)
-        finally:
-            HERE.reset(token)
+        await asyncio.start_server(self._serve, HOST, PORT, limit=REQUEST_LIMIT)
 
     def add(
         self, spec: TaskSpec, told_to_stop: Callable[[], bool], on_protection: Callable[[Protection], None]

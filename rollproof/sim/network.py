@@ -22,6 +22,9 @@ LATENCY_S = 0.00025
 """One way between two hosts of a region; ours, no figure of AWS's."""
 
 EVERYWHERE = ("0.0.0.0", "::", "", "localhost", "127.0.0.1", "::1")  # noqa: S104 - hosts in memory
+HERE = "127.0.0.1"
+"""The host of code that belongs to no process: the load balancer's nodes, the clients, the orchestrator."""
+
 _FIRST_EPHEMERAL = 32_768
 
 
@@ -45,7 +48,7 @@ Rule = Callable[[str, str, Path], Path]
 
 
 class Network:
-    """Names are hosts: "10.0.1.5". What runs outside of a process is at the host that `HERE` says."""
+    """Names are hosts: "10.0.1.5". What runs outside of a process is at HERE, unless it listens by another name."""
 
     def __init__(self) -> None:
         self.rules: dict[str, Rule] = {}
@@ -93,7 +96,7 @@ class Network:
         """Raises OSError where the port is taken."""
         process = CURRENT.get()
         wanted = host if isinstance(host, str) else ""
-        own = HERE.get() if process is None else process.host
+        own = HERE if process is None else process.host
         name = own if process is not None or wanted in EVERYWHERE else wanted
         port = port or next(self._ports)
         if (name, port) in self._listeners:
@@ -116,7 +119,7 @@ class Network:
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Raises OSError: refused, or a host that is not in here."""
         process = CURRENT.get()
-        own = HERE.get() if process is None else process.host
+        own = HERE if process is None else process.host
         name = own if host in EVERYWHERE else host
         source, destination = Endpoint(own, next(self._ports)), Endpoint(name, port)
         while self.path(own, name).is_cut:  # the kernel sends its SYN again and again, until whoever waits gives up
@@ -138,10 +141,6 @@ class Network:
 
     def forget(self, transport: MemoryTransport) -> None:
         self._transports.pop(transport, None)
-
-
-HERE: contextvars.ContextVar[str] = contextvars.ContextVar("rollproof_sim_host", default="127.0.0.1")
-"""The host of code that belongs to no process: the load balancer's nodes, the clients, the orchestrator."""
 
 
 class MemoryServer(asyncio.AbstractServer):

@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 
 from rollproof.core.errors import RollproofError
+from rollproof.orchestrator.runtimes.serve_app import KEEP_ALIVE_S, SHUTDOWN_GRACE_S, as_asgi
 from rollproof.sim.modules import Applications
 from rollproof.sim.process import Programme, SimProcess
 
@@ -39,16 +40,15 @@ def application(applications: Applications, *, start_s: float = START_S) -> Prog
 
 
 def _server(made: Any, port: int) -> uvicorn.Server:
-    """As `rollproof.orchestrator.runtimes.serve_app` serves it on the local stage."""
-    app = made.http_app() if hasattr(made, "http_app") else made
+    """As the local stage serves it (orchestrator/runtimes/serve_app.py)."""
     config = uvicorn.Config(
-        app,
+        as_asgi(made),
         host="0.0.0.0",  # noqa: S104 - a host in memory
         port=port,
         access_log=False,
         log_config=None,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=25,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
     return uvicorn.Server(config)
 

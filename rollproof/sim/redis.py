@@ -17,7 +17,7 @@ from fakeredis._clients._tcp_server import encode_reply
 from fakeredis._core._database import Database
 from fakeredis._socket._async import AsyncFakeSocket
 
-from rollproof.sim.network import HERE, MemoryServer, Network
+from rollproof.sim.network import MemoryServer, Network
 
 HOST, PORT = "10.0.200.6", 6379
 URL = f"redis://{HOST}:{PORT}/0"
@@ -38,13 +38,8 @@ class SimRedis:
         self._connections: dict[_Connection, None] = {}
 
     async def start(self) -> None:
-        token = HERE.set(HOST)
-        try:
-            self._server = cast(
-                "MemoryServer", await asyncio.get_running_loop().create_server(lambda: _Connection(self), HOST, PORT)
-            )
-        finally:
-            HERE.reset(token)
+        loop = asyncio.get_running_loop()
+        self._server = cast("MemoryServer", await loop.create_server(lambda: _Connection(self), HOST, PORT))
 
     def stop(self) -> None:
         """Gone: connections are reset, new ones refused. What it holds stays, as on a disk."""

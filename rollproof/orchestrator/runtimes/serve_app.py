@@ -30,7 +30,7 @@ def load(name: str) -> Any:
         raise SystemExit(USAGE) from error
     if not hasattr(found, "http_app") and _needs_no_arguments(found):
         found = found()
-    app = found.http_app() if hasattr(found, "http_app") else found  # of a FastMCP server: its endpoint is /mcp
+    app = as_asgi(found)
     if not callable(app):
         print(f"--app {name}: {type(app).__name__} is no ASGI application", file=sys.stderr)  # noqa: T201
         raise SystemExit(USAGE)
@@ -46,6 +46,15 @@ def _needs_no_arguments(found: Any) -> bool:
     return all(x.default is not x.empty or x.kind is x.VAR_KEYWORD for x in parameters)
 
 
+KEEP_ALIVE_S = 75  # above the ALB's idle timeout of 60 s: else 502s that are nobody's rollout
+SHUTDOWN_GRACE_S = 25
+
+
+def as_asgi(made: Any) -> Any:
+    """The application of a FastMCP server, whose endpoint is /mcp; any other as it is."""
+    return made.http_app() if hasattr(made, "http_app") else made
+
+
 def main() -> None:
     app = load(sys.argv[1])
     uvicorn.run(
@@ -53,8 +62,8 @@ def main() -> None:
         host=os.environ.get("HOST", "127.0.0.1"),
         port=int(os.environ["PORT"]),
         access_log=False,
-        timeout_keep_alive=75,  # above the ALB's idle timeout of 60 s: else 502s that are nobody's rollout
-        timeout_graceful_shutdown=25,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
 
 

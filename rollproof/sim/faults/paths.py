@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from rollproof.core.world import World
 from rollproof.sim.faults.fault import Scene, Struck
-from rollproof.sim.network import Rule
+from rollproof.sim.network import HERE, Rule
 
-BALANCER_HOST = "127.0.0.1"
-"""The nodes' own host: rollproof.sim.network.HERE."""
+BALANCER_HOST = HERE
 
 
 def between(scene: Scene, name: str, rule: Rule, is_over: Callable[[World], bool] | None = None) -> Struck:
